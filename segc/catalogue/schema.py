@@ -1,0 +1,7 @@
+"""The language: keys, types, expressions (SEG1xx)."""
+
+from __future__ import annotations
+
+from segc.catalogue.entry import Entry
+
+ENTRIES: dict[str, Entry] = {}

@@ -1,0 +1,7 @@
+"""Shapes and types (SEG2xx)."""
+
+from __future__ import annotations
+
+from segc.catalogue.entry import Entry
+
+ENTRIES: dict[str, Entry] = {}

@@ -1,0 +1,7 @@
+"""Wiring and names (SEG3xx)."""
+
+from __future__ import annotations
+
+from segc.catalogue.entry import Entry
+
+ENTRIES: dict[str, Entry] = {}

@@ -1,0 +1,120 @@
+"""Diagnostics: what is wrong, where, and the way out. `diag_format` prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from segc.loc import Loc
+
+WORD_LIMIT = 100  # characters of a word that suggestions are sought for
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A second place that matters, or a remark without a place."""
+
+    loc: Loc | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One fault. `hint` is the way out; `severity` is "error" or "warning"."""
+
+    code: str
+    message: str
+    loc: Loc | None = None
+    hint: str | None = None
+    notes: tuple[Note, ...] = ()
+    severity: str = "error"
+
+
+class Fail(Exception):
+    """The only exception for faults of the user's input or machine; the CLI prints it.
+
+    `exit` is the exit status: 1 the input is at fault, 3 the machine refused.
+    """
+
+    def __init__(self, *diagnostics: Diagnostic, exit: int = 1) -> None:
+        super().__init__("; ".join(f"{d.code} {d.message}" for d in diagnostics[:3]))
+        self.diagnostics = diagnostics
+        self.exit = exit
+
+
+class Report:
+    """Collects the diagnostics of one run."""
+
+    def __init__(self) -> None:
+        self.diagnostics: list[Diagnostic] = []
+        self.failed = False
+
+    def add(self, diagnostic: Diagnostic) -> None:
+        """Take one diagnostic; an error makes the report failed."""
+        self.diagnostics.append(diagnostic)
+        self.failed = self.failed or diagnostic.severity == "error"
+
+    def error(
+        self,
+        code: str,
+        message: str,
+        loc: Loc | None = None,
+        *,
+        hint: str | None = None,
+        notes: Iterable[Note] = (),
+    ) -> None:
+        """Record a fault that stops the build."""
+        self.add(Diagnostic(code, message, loc, hint, tuple(notes)))
+
+    def warning(
+        self,
+        code: str,
+        message: str,
+        loc: Loc | None = None,
+        *,
+        hint: str | None = None,
+        notes: Iterable[Note] = (),
+    ) -> None:
+        """Record something that does not stop the build."""
+        self.add(Diagnostic(code, message, loc, hint, tuple(notes), "warning"))
+
+    def raise_if_failed(self) -> None:
+        """Raise `Fail` with everything collected if any of it is an error."""
+        if self.failed:
+            raise Fail(*in_order(self.diagnostics))
+
+
+def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """By file (in order of first mention), then line and column; placeless ones first; stable."""
+    found = list(diagnostics)
+    rank: dict[str, int] = {}
+    for d in found:
+        if d.loc is not None:
+            rank.setdefault(d.loc.file, len(rank))
+
+    def key(d: Diagnostic) -> tuple[int, int, int]:
+        if d.loc is None:
+            return (-1, 0, 0)
+        return (rank[d.loc.file], d.loc.line, d.loc.column)
+
+    return sorted(dict.fromkeys(found), key=key)
+
+
+def closest(word: str, candidates: Iterable[str]) -> str | None:
+    """The candidate most like `word`, if one is near enough to be a slip of the pen."""
+    from difflib import get_close_matches  # 9 ms, only needed on the way to an error
+
+    if len(word) > WORD_LIMIT:
+        return None
+    names = sorted({c for c in candidates if c != word})
+    by_folded: dict[str, str] = {}
+    for name in names:
+        by_folded.setdefault(name.lower().replace("-", "_"), name)
+    near = get_close_matches(word.lower().replace("-", "_"), list(by_folded), n=1, cutoff=0.65)
+    return by_folded[near[0]] if near else None
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:
+    """A hint such as "did you mean `kernel_size`?", or None if nothing is near."""
+    near = closest(word, candidates)
+    return None if near is None else f"did you mean `{near}`?"

@@ -1,0 +1,131 @@
+"""The graph: frozen, topological, flat; scopes remember which block each layer came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from segc.op import Op
+from segc.source import Loc
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A value: a port of a node, or an input of the network (its name, port "out")."""
+
+    node: str
+    port: str = "out"
+
+    def __str__(self) -> str:
+        return self.node if self.port == "out" else f"{self.node}.{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One layer. `name` is its dotted path: attribute, state-dict key, diff anchor, label.
+
+    `inputs` are the entries of `from`, then those of Operand attributes in the operator's order.
+    `absent` marks a layer whose `when` was false: it passes its first input through.
+    `shared` names the layer whose weights this one applies again (`use`).
+    `init` maps a weight's name to its initialiser, `freeze` stops its gradients.
+    """
+
+    name: str
+    op: Op
+    inputs: tuple[Ref, ...]
+    loc: Loc
+    attr_locs: Mapping[str, Loc] = field(default_factory=dict)
+    input_locs: tuple[Loc, ...] = ()
+    only: str | None = None
+    absent: bool = False
+    shared: str | None = None
+    init: Mapping[str, Any] = field(default_factory=dict)
+    freeze: bool = False
+
+    @property
+    def scope(self) -> str:
+        """Path of the scope it lives in, "" at the top."""
+        return self.name.rpartition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A named group of layers: an instance of a block, an inline group, or a repeat.
+
+    kind: "block" (one instance of `block`), "group" (inline `layers:`), "repeat" (children are
+    0, 1, …; each a block, a group or a node). `params` are the block's parameter values in this
+    instance. `inputs` pairs each input name with the value it is bound to. `output` is the value
+    the name of the scope stands for. `children` are the direct members (local names) in order.
+    An absent scope (`when: false`) has no children and passes its first input through: its
+    `output` is that input. `shared` names the scope whose weights it applies again (`use`).
+    """
+
+    path: str
+    kind: str
+    loc: Loc
+    block: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[tuple[str, Ref], ...] = ()
+    output: Ref = Ref("")
+    children: tuple[str, ...] = ()
+    only: str | None = None
+    absent: bool = False
+    shared: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A network input: `shape` entries are integers or symbol names (`N`, `H`)."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    loc: Loc
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network after expansion. Nodes are in topological order, which is the order of the spec.
+
+    `inits` are the spec's default initialisers by operator name. `losses` and `recipe` are plain
+    data, validated by the reader. `params` are the spec's parameters with the values used,
+    `defaults` those the spec states.
+    """
+
+    name: str
+    inputs: Mapping[str, Input]
+    nodes: tuple[Node, ...]
+    scopes: Mapping[str, Scope]
+    outputs: Mapping[str, Ref]
+    children: tuple[str, ...] = ()  # direct members of the top scope, in order
+    params: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    output_only: Mapping[str, str] = field(default_factory=dict)  # outputs of one phase: "train"
+    title: str = ""
+    source: str = ""
+    notes: str = ""
+    inits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    losses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    file: str = ""
+    loc: Loc | None = None
+    transforms: tuple[Any, ...] = ()
+
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        return {n.name: n for n in self.nodes}
+
+    @cached_property
+    def users(self) -> dict[Ref, tuple[Node, ...]]:
+        """The nodes that read each value, in order."""
+        table: dict[Ref, list[Node]] = {}
+        for node in self.nodes:
+            for ref in dict.fromkeys(node.inputs):
+                table.setdefault(ref, []).append(node)
+        return {ref: tuple(nodes) for ref, nodes in table.items()}
+
+    def with_nodes(self, nodes: tuple[Node, ...]) -> Graph:
+        """The same graph with other nodes (a pass is a function from graph to graph)."""
+        return replace(self, nodes=nodes)

@@ -1,0 +1,26 @@
+"""The operators. Importing this package fills `segc.op.REGISTRY`; one module per family."""
+
+from __future__ import annotations
+
+from segc.op import REGISTRY
+from segc.ops import (
+    act,
+    basic,
+    conv,
+    crop,
+    dropout,
+    merge,
+    norm,
+    pad,
+    pool,
+    resize,
+    shape,
+    shuffle,
+    unpool,
+)
+
+FAMILIES = (
+    conv, pool, unpool, resize, norm, act, dropout, merge, crop, pad, shape, shuffle, basic,
+)  # fmt: skip
+
+__all__ = ["FAMILIES", "REGISTRY"]

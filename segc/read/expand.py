@@ -1,0 +1,427 @@
+"""Declarations -> flat graph: blocks instantiated, repeats unrolled, names resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from segc.diag import Note, Report, did_you_mean
+from segc.ir import Node, Ref, Scope
+from segc.loc import Loc
+from segc.op import REGISTRY, Op, Problem
+from segc.read.inits import read_init
+from segc.read.resolve import BROKEN, Frame, Resolver
+from segc.read.reuse import reapply
+from segc.read.spec import BlockDecl, LayerDecl, ParamDecl, check_param
+from segc.read.values import ValueFault, YNode, attribute, number, shown, text
+from segc.read.yaml import Scalar, Sequence_
+
+MAX_LAYERS = 20_000
+MAX_NESTING = 24
+
+
+class TooLarge(Exception):
+    """The graph would pass the limit on layers; nothing more is expanded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """A layer's operands, resolved."""
+
+    refs: tuple[Ref, ...]
+    locs: tuple[Loc, ...]
+    given: bool  # `from` was written
+
+
+class Expander:
+    """Expands the layers of one spec into `nodes` and `scopes`, in order."""
+
+    def __init__(
+        self, blocks: Mapping[str, BlockDecl], report: Report, max_layers: int = MAX_LAYERS
+    ) -> None:
+        self.blocks, self.report, self.max_layers = blocks, report, max_layers
+        self.nodes: dict[str, Node] = {}
+        self.scopes: dict[str, Scope] = {}
+        self.resolver = Resolver(self.nodes, self.scopes, report)
+        self.stack: list[str] = []
+
+    # --- lists of layers --------------------------------------------------------------------
+    def expand_list(self, frame: Frame) -> Ref:
+        """Expand every layer of the list; the value of the last one."""
+        for decl in frame.declared:
+            if isinstance(frame.names.get(decl.name), Ref) and not frame.path:
+                message = f"layer `{decl.name}` hides the input of that name"
+                self.report.error("SEG310", message, decl.loc, hint="rename the layer")
+            frame.last = self.layer(decl, frame)
+            path = frame.join(decl.name)
+            known = path in self.nodes or path in self.scopes
+            frame.names[decl.name] = path if known else BROKEN
+        return frame.last or BROKEN
+
+    def layer(self, decl: LayerDecl, frame: Frame) -> Ref:
+        """Expand one entry of a list; the value its name stands for."""
+        if not self._target_exists(decl):
+            return BROKEN
+        wired = self._operands(decl, frame)
+        only = self._only(decl, frame)
+        if not self._when(decl, frame):
+            return self._absent(decl, frame, wired, only)
+        if "repeat" in decl.keys:
+            return self._repeat(decl, frame, wired, only)
+        return self._one(decl, frame.join(decl.name), frame, frame.env, wired, only)
+
+    def _one(
+        self,
+        decl: LayerDecl,
+        path: str,
+        frame: Frame,
+        env: Mapping[str, Any],
+        wired: Wired,
+        only: str | None,
+    ) -> Ref:
+        if BROKEN in wired.refs and decl.kind != "op":
+            return BROKEN
+        if decl.kind == "op":
+            return self._op(decl, path, frame, env, wired, only)
+        if len(self.stack) >= MAX_NESTING:
+            self.report.error("SEG313", f"groups nested deeper than {MAX_NESTING}", decl.loc)
+            raise TooLarge
+        if decl.kind == "layers":
+            return self._group(decl, path, frame, env, wired, only)
+        if decl.kind == "block":
+            return self._block(decl, path, env, wired, only)
+        return reapply(self, decl, path, frame, wired, only)
+
+    def _target_exists(self, decl: LayerDecl) -> bool:
+        if decl.kind == "op":
+            return self._known(decl, "operator", REGISTRY, "SEG101")
+        if decl.kind == "block":
+            return self._known(decl, "block", self.blocks, "SEG110")
+        return True
+
+    def _known(self, decl: LayerDecl, what: str, table: Mapping[str, Any], code: str) -> bool:
+        if decl.target in table:
+            return True
+        hint = did_you_mean(decl.target, table)
+        if hint is None and what == "operator" and decl.target in self.blocks:
+            hint = f"it is a block: write `block: {decl.target}`"
+        hint = hint or ("`segc explain` lists them" if what == "operator" else None)
+        if what == "block":
+            hint = hint or f"blocks here: {', '.join(table) or 'none'}"
+        self.report.error(code, f"unknown {what} `{decl.target}`", decl.target_loc, hint=hint)
+        return False
+
+    # --- common keys ------------------------------------------------------------------------
+    def _operands(self, decl: LayerDecl, frame: Frame) -> Wired:
+        node = decl.keys.get("from")
+        if node is None:
+            if decl.kind == "op" and not REGISTRY[decl.target].operands:
+                return Wired((), (), False)
+            last = frame.last
+            return Wired((last,) if last else (), (decl.loc,) if last else (), False)
+        items = node.items if isinstance(node, Sequence_) else (node,)
+        refs, locs = [], []
+        for item in items:
+            if isinstance(item, Scalar) and item.text:
+                refs.append(self.resolver.value(item.text, item.loc, frame, decl.name))
+            else:
+                hint = "for example `from: [bridge, enc4]`"
+                message = f"`from` needs names of layers, got {shown(item)}"
+                self.report.error("SEG103", message, item.loc, hint=hint)
+                refs.append(BROKEN)
+            locs.append(item.loc)
+        return Wired(tuple(refs), tuple(locs), True)
+
+    def _only(self, decl: LayerDecl, frame: Frame) -> str | None:
+        node = decl.keys.get("only")
+        if node is None:
+            return frame.only
+        if isinstance(node, Scalar) and node.text == "train":
+            return "train"
+        message = f"`only` is `train` or left out, got {shown(node)}"
+        self.report.error("SEG105", message, node.loc)
+        return frame.only
+
+    def _when(self, decl: LayerDecl, frame: Frame) -> bool:
+        node = decl.keys.get("when")
+        return True if node is None else bool(self._number(node, "bool", frame.env, "when", True))
+
+    def _number(
+        self, node: YNode, kind: str, env: Mapping[str, Any], what: str, default: Any
+    ) -> Any:
+        try:
+            return number(node, kind, env)
+        except ValueFault as fault:
+            self._fault(what, fault)
+            return default
+
+    def _fault(self, what: str, fault: ValueFault) -> None:
+        message = f"`{what}` {fault.message}" if fault.code == "SEG103" else fault.message
+        self.report.error(fault.code, message, fault.loc, hint=fault.hint)
+
+    # --- shapes of expansion ----------------------------------------------------------------
+    def _absent(self, decl: LayerDecl, frame: Frame, wired: Wired, only: str | None) -> Ref:
+        if not wired.refs:
+            return BROKEN
+        self._attr_names(decl)
+        path, first = frame.join(decl.name), wired.refs[0]
+        if decl.kind == "op":
+            identity = REGISTRY["identity"]()
+            node = Node(path, identity, (first,), decl.loc, only=only, absent=True)
+            self.add(node)
+            return Ref(path)
+        kind = "block" if decl.kind == "block" else "group"
+        block = decl.target if kind == "block" else None
+        self.scopes[path] = Scope(
+            path, kind, decl.loc, block, inputs=(("x", first),), output=first, only=only, absent=True
+        )
+        return first
+
+    def _repeat(self, decl: LayerDecl, frame: Frame, wired: Wired, only: str | None) -> Ref:
+        count = self._number(decl.keys["repeat"], "int", frame.env, "repeat", 1)
+        if count < 1 or count > self.max_layers:
+            message = f"`repeat` must be between 1 and {self.max_layers:,}, got {count:,}"
+            self.report.error("SEG105", message, decl.keys["repeat"].loc)
+            return BROKEN
+        path = frame.join(decl.name)
+        last, refs = BROKEN, wired.refs
+        for i in range(count):
+            last = self._one(
+                decl, f"{path}.{i}", frame, {**frame.env, "i": i}, replace(wired, refs=refs), only
+            )
+            refs = (last, *wired.refs[1:])
+        self.scopes[path] = Scope(
+            path,
+            "repeat",
+            decl.loc,
+            inputs=tuple((f"x{n}" if n else "x", r) for n, r in enumerate(wired.refs)),
+            output=last,
+            children=tuple(str(i) for i in range(count)),
+            only=only,
+        )
+        return last
+
+    def _group(
+        self,
+        decl: LayerDecl,
+        path: str,
+        frame: Frame,
+        env: Mapping[str, Any],
+        wired: Wired,
+        only: str | None,
+    ) -> Ref:
+        if len(wired.refs) > 1:
+            hint = "layers inside a group may name layers outside it directly"
+            message = f"the group `{decl.name}` starts from one value"
+            self.report.error("SEG307", message, wired.locs[1], hint=hint)
+        last = wired.refs[0] if wired.refs else None
+        inner = Frame(path, env, decl.layers, last=last, parent=frame, only=only)
+        return self._scope(inner, "group", decl, None, {}, (("x", last),) if last else ())
+
+    def _scope(
+        self,
+        inner: Frame,
+        kind: str,
+        decl: LayerDecl,
+        block: str | None,
+        params: Mapping[str, Any],
+        inputs: tuple[tuple[str, Ref], ...],
+    ) -> Ref:
+        self.stack.append(block or "")
+        output = self.expand_list(inner)
+        self.stack.pop()
+        children = tuple(d.name for d in inner.declared)
+        self.scopes[inner.path] = Scope(
+            inner.path, kind, decl.loc, block, params, inputs, output, children, inner.only
+        )
+        return output
+
+    def _block(
+        self,
+        decl: LayerDecl,
+        path: str,
+        env: Mapping[str, Any],
+        wired: Wired,
+        only: str | None,
+    ) -> Ref:
+        block = self.blocks[decl.target]
+        if decl.target in self.stack:
+            message = f"block `{decl.target}` contains itself"
+            self.report.error("SEG302", message, decl.target_loc)
+            raise TooLarge
+        if len(wired.refs) != len(block.inputs):
+            wants = ", ".join(block.inputs)
+            self._count(decl, wired, f"block `{block.name}` reads [{wants}]", block.loc)
+            return BROKEN
+        params = self._params(decl, block, env)
+        if params is None:
+            return BROKEN
+        inputs = tuple(zip(block.inputs, wired.refs, strict=True))
+        inner = Frame(path, params, block.layers, dict(inputs), wired.refs[0], None, only)
+        return self._scope(inner, "block", decl, block.name, params, inputs)
+
+    def _count(self, decl: LayerDecl, wired: Wired, wants: str, defined: Loc | None = None) -> None:
+        got = len(wired.refs)
+        loc = wired.locs[-1] if wired.given and wired.locs else decl.loc
+        notes = (Note(defined, "defined here"),) if defined else ()
+        message = f"{wants}, but `{decl.name}` gives it {got} value{'' if got == 1 else 's'}"
+        hint = None if wired.given else "name them with `from: [...]`"
+        self.report.error("SEG307", message, loc, hint=hint, notes=notes)
+
+    def _params(
+        self, decl: LayerDecl, block: BlockDecl, env: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        ok = self._attr_names(decl)
+        values: dict[str, Any] = {}
+        for name, param in block.params.items():
+            if name in decl.attrs:
+                value = self._param(param, decl.attrs[name][1], env)
+                ok = ok and value is not None
+                values[name] = value
+            elif param.default is None:
+                note = Note(param.loc, "declared here")
+                message = f"block `{block.name}` needs `{name}` ({param.type})"
+                hint = f"add `{name}: …` to `{decl.name}`"
+                self.report.error("SEG104", message, decl.loc, notes=(note,), hint=hint)
+                ok = False
+            else:
+                values[name] = param.default
+        return values if ok else None
+
+    def _param(self, param: ParamDecl, node: YNode, env: Mapping[str, Any]) -> Any:
+        try:
+            if param.type == "str":
+                value: Any = text(node, env)
+            elif param.type == "list":
+                value = _list_param(node, env)
+            else:
+                value = number(node, param.type, env)
+        except ValueFault as fault:
+            self._fault(param.name, fault)
+            return None
+        return value if check_param(param, value, node.loc, self.report) else None
+
+    # --- operators --------------------------------------------------------------------------
+    def _attr_names(self, decl: LayerDecl) -> bool:
+        """Report keys the operator or block does not have."""
+        if decl.kind == "op":
+            known: Mapping[str, Any] = REGISTRY[decl.target].attrs
+        else:
+            known = self.blocks[decl.target].params if decl.kind == "block" else {}
+        ok = True
+        for name, (key, _) in decl.attrs.items():
+            if name in known:
+                continue
+            what = f"`{decl.target}`" if decl.target else "a group"
+            hint = did_you_mean(name, known) or f"it has {', '.join(known) or 'none'}"
+            self.report.error("SEG102", f"{what} has no argument `{name}`", key.loc, hint=hint)
+            ok = False
+        return ok
+
+    def _op(
+        self,
+        decl: LayerDecl,
+        path: str,
+        frame: Frame,
+        env: Mapping[str, Any],
+        wired: Wired,
+        only: str | None,
+    ) -> Ref:
+        cls = REGISTRY[decl.target]
+        values, extra = self._attributes(decl, cls, frame, env)
+        if values is None:
+            return BROKEN
+        if not self._arity(decl, cls, wired):
+            return BROKEN
+        op = cls(**values)
+        try:
+            op.validate()
+        except Problem as problem:
+            loc = decl.attrs[problem.attr][1].loc if problem.attr in decl.attrs else decl.loc
+            self.report.error(problem.code, problem.message, loc, hint=problem.hint)
+            return BROKEN
+        self.add(
+            Node(
+                path,
+                op,
+                wired.refs + tuple(r for r, _ in extra),
+                decl.loc,
+                {name: node.loc for name, (_, node) in decl.attrs.items()},
+                wired.locs + tuple(loc for _, loc in extra),
+                only,
+                init=self._init(decl, cls, env),
+                freeze=self._freeze(decl, cls, env),
+            )
+        )
+        return Ref(path)
+
+    def _attributes(
+        self, decl: LayerDecl, cls: type[Op], frame: Frame, env: Mapping[str, Any]
+    ) -> tuple[dict[str, Any] | None, list[tuple[Ref, Loc]]]:
+        ok = self._attr_names(decl)
+        values: dict[str, Any] = {}
+        extra: list[tuple[Ref, Loc]] = []
+        for name, a in cls.attrs.items():
+            if name not in decl.attrs:
+                if a.required:
+                    message = f"`{decl.target}` needs `{name}` ({a.doc})"
+                    hint = f"add `{name}: …` to `{decl.name}`"
+                    self.report.error("SEG104", message, decl.loc, hint=hint)
+                    ok = False
+                continue
+            node = decl.attrs[name][1]
+            try:
+                if a.kind == "Operand":
+                    values[name] = text(node, env)
+                    ref = self.resolver.value(values[name], node.loc, frame, decl.name)
+                    extra.append((ref, node.loc))
+                else:
+                    values[name] = attribute(a, node, env)
+            except ValueFault as fault:
+                self._fault(name, fault)
+                ok = False
+        return (values if ok else None), extra
+
+    def _arity(self, decl: LayerDecl, cls: type[Op], wired: Wired) -> bool:
+        got = len(wired.refs)
+        if cls.operands and cls.operands[-1].startswith("*"):
+            least = max(len(cls.operands), 2)
+            if got >= least:
+                return True
+            self._count(decl, wired, f"{decl.target} reads two or more values")
+            return False
+        if got == len(cls.operands):
+            return True
+        wants = ", ".join(cls.operands) or "nothing"
+        self._count(decl, wired, f"{decl.target} reads [{wants}]")
+        return False
+
+    def _init(self, decl: LayerDecl, cls: type[Op], env: Mapping[str, Any]) -> dict[str, Any]:
+        if "init" not in decl.keys:
+            return {}
+        return read_init(decl.keys["init"], cls.weights, f"`{decl.target}`", env, self.report)
+
+    def _freeze(self, decl: LayerDecl, cls: type[Op], env: Mapping[str, Any]) -> bool:
+        if "freeze" not in decl.keys:
+            return False
+        node = decl.keys["freeze"]
+        if not cls.weights:
+            message = f"`{decl.target}` has no weights to freeze"
+            self.report.error("SEG107", message, node.loc)
+        return bool(self._number(node, "bool", env, "freeze", False))
+
+    def add(self, node: Node) -> None:
+        if len(self.nodes) >= self.max_layers:
+            message = f"the network would have more than {self.max_layers:,} layers"
+            self.report.error("SEG313", message, node.loc, hint="lower `repeat`")
+            raise TooLarge
+        self.nodes[node.name] = node
+
+
+def _list_param(node: YNode, env: Mapping[str, Any]) -> tuple[Any, ...]:
+    if isinstance(node, Sequence_):
+        return tuple(number(item, "float", env) for item in node.items)
+    if isinstance(node, Scalar) and node.text in env and isinstance(env[node.text], tuple):
+        return tuple(env[node.text])
+    raise ValueFault("SEG103", f"needs a list, got {shown(node)}", node.loc)

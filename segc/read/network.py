@@ -1,0 +1,172 @@
+"""The graph of a spec: inputs, layers, transforms, outputs, losses and recipe put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from segc.diag import Report, did_you_mean
+from segc.ir import Graph, Input, Ref
+from segc.op import REGISTRY
+from segc.read.expand import Expander, TooLarge
+from segc.read.inits import read_init
+from segc.read.names import check_identifier
+from segc.read.resolve import BROKEN, Frame
+from segc.read.spec import Spec, as_mapping, unknown_key
+from segc.read.transform import read_transforms
+from segc.read.values import ValueFault, YNode, number, shown
+from segc.read.yaml import Scalar, Sequence_
+
+INPUT_KEYS = {"shape": "sizes, for example [N, 3, H, W]", "dtype": "float or int"}
+
+
+def build_graph(
+    spec: Spec, env: Mapping[str, Any], report: Report, max_layers: int, file: str
+) -> Graph:
+    """Expand a spec with parameter values `env`; faults are reported, what can stand stands."""
+    top = {name: value for name, (_, value) in spec.top.items()}
+    inputs = _inputs(top["inputs"], env, report) if "inputs" in top else {}
+    expander = Expander(spec.blocks, report, max_layers)
+    names: dict[str, str | Ref] = {name: Ref(name) for name in inputs}
+    first = Ref(next(iter(inputs))) if inputs else None
+    frame = Frame("", env, spec.layers, names, first)
+    try:
+        expander.expand_list(frame)
+        outputs = _outputs(top["outputs"], expander, frame, report) if "outputs" in top else {}
+    except TooLarge:
+        outputs = {}
+    nodes = tuple(expander.nodes.values())
+    graph = Graph(
+        name=_text(top.get("model")),
+        inputs=inputs,
+        nodes=nodes,
+        scopes=expander.scopes,
+        outputs=outputs,
+        children=tuple(d.name for d in spec.layers),
+        params=dict(env),
+        defaults={name: p.default for name, p in spec.params.items()},
+        output_only={
+            name: only
+            for name, ref in outputs.items()
+            if (only := _only(ref, expander)) is not None
+        },
+        title=_text(top.get("title")),
+        source=_text(top.get("source")),
+        notes=_text(top.get("notes")),
+        inits=_inits(top["init"], env, report) if "init" in top else {},
+        losses=_losses(top, outputs, report),
+        recipe=_recipe(top, report),
+        file=file,
+        loc=spec.loc,
+    )
+    if "transforms" not in top:
+        return graph
+    return read_transforms(top["transforms"], graph, env, report)
+
+
+def _losses(
+    top: Mapping[str, YNode], outputs: Mapping[str, Ref], report: Report
+) -> Mapping[str, Mapping[str, Any]]:
+    if "losses" not in top:
+        return {}
+    from segc.read.recipe import read_losses
+
+    return read_losses(top["losses"], report, tuple(outputs))
+
+
+def _recipe(top: Mapping[str, YNode], report: Report) -> Mapping[str, Any]:
+    if "recipe" not in top:
+        return {}
+    from segc.read.recipe import read_recipe
+
+    return read_recipe(top["recipe"], report)
+
+
+def _text(node: YNode | None) -> str:
+    return node.text.strip() if isinstance(node, Scalar) and isinstance(node.value, str) else ""
+
+
+def _only(ref: Ref, expander: Expander) -> str | None:
+    return expander.nodes[ref.node].only if ref.node in expander.nodes else None
+
+
+def _inputs(node: YNode, env: Mapping[str, Any], report: Report) -> dict[str, Input]:
+    mapping = as_mapping(node, "`inputs`", report)
+    found: dict[str, Input] = {}
+    for key, value in mapping.entries if mapping else ():
+        if not check_identifier(key, report, "input"):
+            continue
+        shape, dtype = value, "float"
+        if not isinstance(value, (Scalar, Sequence_)):
+            entries = {k.text: (k, v) for k, v in value.entries}
+            for k, _ in entries.values():
+                if k.text not in INPUT_KEYS:
+                    unknown_key(k, INPUT_KEYS, f"input `{key.text}`", report, "SEG107")
+            shape = entries["shape"][1] if "shape" in entries else value
+            dtype = _text(entries["dtype"][1]) if "dtype" in entries else "float"
+        sizes = _shape(shape, env, report)
+        if sizes:
+            found[key.text] = Input(key.text, sizes, dtype, key.loc)
+    if mapping is not None and not mapping.entries:
+        report.error("SEG104", "`inputs` is empty", mapping.loc, hint="image: [N, 3, H, W]")
+    return found
+
+
+def _shape(node: YNode, env: Mapping[str, Any], report: Report) -> tuple[int | str, ...]:
+    if not isinstance(node, Sequence_):
+        message = f"an input needs its shape, got {shown(node)}"
+        report.error("SEG103", message, node.loc, hint="for example [N, 3, H, W]")
+        return ()
+    return tuple(_size(item, env, report) for item in node.items)
+
+
+def _size(item: YNode, env: Mapping[str, Any], report: Report) -> int | str:
+    """A symbol (a plain name that is no parameter), or a positive integer expression."""
+    if isinstance(item, Scalar) and isinstance(item.value, str) and item.text not in env:
+        if item.text.isidentifier():
+            check_identifier(item, report, "size")
+            return item.text
+    try:
+        value = number(item, "int", env)
+        if value >= 1:
+            return int(value)
+        report.error("SEG105", f"a size is at least 1, got {value}", item.loc)
+    except ValueFault as fault:
+        report.error(fault.code, f"a size {fault.message}", fault.loc, hint=fault.hint)
+    return 1
+
+
+def _outputs(node: YNode, expander: Expander, frame: Frame, report: Report) -> dict[str, Ref]:
+    mapping = as_mapping(node, "`outputs`", report)
+    found: dict[str, Ref] = {}
+    for key, value in mapping.entries if mapping else ():
+        if not check_identifier(key, report, "output"):
+            continue
+        if not isinstance(value, Scalar) or not isinstance(value.value, str):
+            message = f"output `{key.text}` needs the name of a layer, got {shown(value)}"
+            report.error("SEG103", message, value.loc)
+            continue
+        ref = expander.resolver.value(value.text, value.loc, frame, "")
+        if ref != BROKEN:
+            found[key.text] = ref
+    if mapping is not None and not mapping.entries:
+        report.error("SEG309", "the network has no outputs", mapping.loc)
+    return found
+
+
+def _inits(
+    node: YNode, env: Mapping[str, Any], report: Report
+) -> dict[str, Mapping[str, Any]]:
+    mapping = as_mapping(node, "`init`", report)
+    found: dict[str, Mapping[str, Any]] = {}
+    known = [name for name, cls in REGISTRY.items() if cls.weights]
+    for key, value in mapping.entries if mapping else ():
+        if key.text not in known:
+            hint = did_you_mean(key.text, known) or f"operators with weights: {', '.join(known)}"
+            message = f"`{key.text}` is not an operator with weights"
+            report.error("SEG101", message, key.loc, hint=hint)
+            continue
+        weights = REGISTRY[key.text].weights
+        found[key.text] = read_init(value, weights, f"`{key.text}`", env, report)
+    return found

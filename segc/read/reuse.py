@@ -1,0 +1,121 @@
+"""`use: layer` inside `layers`: an earlier layer or block applied again with the same weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from segc.diag import Note
+from segc.ir import Node, Ref, Scope
+from segc.read.resolve import BROKEN, Frame
+from segc.read.spec import LayerDecl
+
+if TYPE_CHECKING:
+    from segc.read.expand import Expander, Wired
+
+
+def reapply(
+    expander: Expander, decl: LayerDecl, path: str, frame: Frame, wired: Wired, only: str | None
+) -> Ref:
+    """Copy the nodes of the target under a new path, each naming whose weights it shares."""
+    for name, (key, _) in decl.attrs.items():
+        message = f"`use` takes no argument `{name}`: it applies `{decl.target}` as it is"
+        expander.report.error("SEG102", message, key.loc)
+        return BROKEN
+    ref = expander.resolver.value(decl.target, decl.target_loc, frame, decl.name)
+    target = _owner(ref, decl.target, expander, frame)
+    if target is None:
+        if ref != BROKEN:
+            message = f"`{decl.target}` is an input, not a layer"
+            expander.report.error("SEG301", message, decl.target_loc)
+        return BROKEN
+    if isinstance(target, Node):
+        return _apply_node(expander, target, decl, path, wired, only)
+    return _apply_scope(expander, target, decl, path, wired, only)
+
+
+def _owner(ref: Ref, text: str, expander: Expander, frame: Frame) -> Node | Scope | None:
+    """The layer or group a name means (not the value of its last layer)."""
+    if ref == BROKEN:
+        return None
+    walk: Frame | None = frame
+    first, _, rest = text.partition(".")
+    while walk is not None:
+        base = walk.names.get(first)
+        if isinstance(base, str):
+            path = f"{base}.{rest}" if rest else base
+            return expander.scopes.get(path) or expander.nodes.get(path)
+        walk = walk.parent
+    return None
+
+
+def _apply_node(
+    expander: Expander, target: Node, decl: LayerDecl, path: str, wired: Wired, only: str | None
+) -> Ref:
+    own = len(target.inputs) - len(target.op.extra)
+    if len(wired.refs) != own:
+        _wrong_count(expander, decl, wired, own, target)
+        return BROKEN
+    node = replace(
+        target,
+        name=path,
+        inputs=wired.refs + target.inputs[own:],
+        loc=decl.loc,
+        input_locs=wired.locs,
+        only=only,
+        shared=target.shared or target.name,
+        init={},
+    )
+    expander.add(node)
+    return Ref(path)
+
+
+def _wrong_count(
+    expander: Expander, decl: LayerDecl, wired: Wired, own: int, target: Node | Scope
+) -> None:
+    note = Note(target.loc, "it is defined here")
+    message = f"`{decl.target}` reads {own} value(s), `{decl.name}` gives it {len(wired.refs)}"
+    expander.report.error("SEG307", message, decl.loc, notes=(note,))
+
+
+def _apply_scope(
+    expander: Expander, target: Scope, decl: LayerDecl, path: str, wired: Wired, only: str | None
+) -> Ref:
+    if len(wired.refs) != len(target.inputs):
+        _wrong_count(expander, decl, wired, len(target.inputs), target)
+        return BROKEN
+    bound = dict(zip((ref for _, ref in target.inputs), wired.refs, strict=True))
+
+    def moved(ref: Ref) -> Ref:
+        if ref in bound:
+            return bound[ref]
+        if ref.node.startswith(target.path + "."):
+            return Ref(path + ref.node[len(target.path) :], ref.port)
+        return ref
+
+    def renamed(name: str) -> str:
+        return path + name[len(target.path) :]
+
+    inside = target.path + "."
+    for node in [n for n in expander.nodes.values() if n.name.startswith(inside)]:
+        expander.add(
+            replace(
+                node,
+                name=renamed(node.name),
+                inputs=tuple(moved(r) for r in node.inputs),
+                only=only or node.only,
+                shared=node.shared or node.name,
+                init={},
+            )
+        )
+    scopes = [s for p, s in expander.scopes.items() if p == target.path or p.startswith(inside)]
+    for scope in scopes:
+        expander.scopes[renamed(scope.path)] = replace(
+            scope,
+            path=renamed(scope.path),
+            inputs=tuple((name, moved(r)) for name, r in scope.inputs),
+            output=moved(scope.output),
+            shared=scope.shared or scope.path,
+            only=only or scope.only,
+        )
+    return moved(target.output)

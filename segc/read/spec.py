@@ -1,0 +1,386 @@
+"""The declarations of a spec: what is written, checked key by key, before anything is expanded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from segc.diag import Note, Report, did_you_mean
+from segc.read.names import check_identifier, check_layer_name, check_model_name
+from segc.read.values import ValueFault, YNode, fits, literal, shown
+from segc.read.yaml import Mapping_, Scalar, Sequence_
+from segc.source import Loc
+
+# Top-level keys in canonical order, with their description (fmt and the JSON Schema read this).
+TOP_LEVEL: dict[str, str] = {
+    "segc": "version of the language, 1",
+    "extends": "a spec this one is a variant of; state only what differs",
+    "model": "class name of the network",
+    "title": "the network's name as the literature gives it",
+    "source": "the publication",
+    "notes": "free text for the reader",
+    "params": "parameters with their types or defaults",
+    "use": "block files, relative to this file",
+    "inputs": "network inputs; a size may be a symbol such as H",
+    "blocks": "groups of layers to use more than once",
+    "layers": "the network, in order; each layer reads the one before unless `from` says otherwise",
+    "transforms": "rewrites that are part of the architecture",
+    "init": "initialisers of weights, by operator",
+    "outputs": "the values the network returns, by name",
+    "losses": "training losses, by name",
+    "recipe": "how the network is trained",
+}
+BLOCK_KEYS: dict[str, str] = {
+    "doc": "one sentence on what the block is",
+    "params": "parameters with their types or defaults",
+    "inputs": "names of the values the block reads, in the order of `from`",
+    "layers": "the layers of the block",
+}
+# Keys every layer may have; any other key is an attribute of its operator or block.
+LAYER_KEYS: dict[str, str] = {
+    "op": "the operator",
+    "block": "the block to instantiate",
+    "layers": "an inline group of layers",
+    "use": "an earlier layer whose weights are applied again",
+    "from": "the values it reads; default: the layer before",
+    "when": "false: the layer passes its input through",
+    "repeat": "number of copies in a chain, numbered 0, 1, … (`i` in expressions)",
+    "only": "`train`: the layer exists in training only",
+    "init": "initialisers of its weights",
+    "freeze": "true: its weights are not trained",
+}
+PARAM_KEYS: dict[str, str] = {
+    "type": "int, float, bool, str or list",
+    "default": "value when none is given",
+    "min": "smallest value",
+    "max": "largest value",
+    "choices": "the values allowed",
+    "doc": "one sentence on what it changes",
+}
+TYPES = ("int", "float", "bool", "str", "list")
+KINDS = ("op", "block", "layers", "use")
+
+
+@dataclass(frozen=True, slots=True)
+class ParamDecl:
+    """A parameter of a spec or a block; `default` None means it must be given."""
+
+    name: str
+    type: str
+    default: Any
+    loc: Loc
+    min: float | None = None
+    max: float | None = None
+    choices: tuple[Any, ...] = ()
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerDecl:
+    """One entry of a `layers:` list; `kind` says which of op, block, layers, use it has."""
+
+    name: str
+    loc: Loc
+    kind: str
+    target: str
+    target_loc: Loc
+    keys: Mapping[str, YNode] = field(default_factory=dict)  # from, when, repeat, only, init, …
+    attrs: Mapping[str, tuple[Scalar, YNode]] = field(default_factory=dict)
+    layers: tuple[LayerDecl, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDecl:
+    name: str
+    loc: Loc
+    params: Mapping[str, ParamDecl]
+    inputs: tuple[str, ...]
+    layers: tuple[LayerDecl, ...]
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A whole file (after `extends` and `use`), declarations only."""
+
+    loc: Loc
+    top: Mapping[str, tuple[Scalar, YNode]]
+    params: Mapping[str, ParamDecl]
+    blocks: Mapping[str, BlockDecl]
+    layers: tuple[LayerDecl, ...]
+
+
+def unknown_key(key: Scalar, known: Iterable[str], where: str, report: Report, code: str) -> None:
+    known = tuple(known)
+    hint = did_you_mean(key.text, known) or f"known: {', '.join(known)}"
+    report.error(code, f"unknown key `{key.text}` in {where}", key.loc, hint=hint)
+
+
+def as_mapping(node: YNode, what: str, report: Report) -> Mapping_ | None:
+    if isinstance(node, Mapping_):
+        return node
+    report.error("SEG103", f"{what} must be a mapping, got {shown(node)}", node.loc)
+    return None
+
+
+def read_spec(document: Mapping_, blocks: Mapping[str, BlockDecl], report: Report) -> Spec:
+    """Declarations of a parsed document; `blocks` are those of the files it uses."""
+    top: dict[str, tuple[Scalar, YNode]] = {}
+    for key, value in document.entries:
+        if key.text in TOP_LEVEL:
+            top[key.text] = (key, value)
+        else:
+            unknown_key(key, TOP_LEVEL, "the spec", report, "SEG106")
+    _check_head(top, document, report)
+    params = read_params(top["params"][1], report) if "params" in top else {}
+    own = read_blocks(top["blocks"][1], blocks, report) if "blocks" in top else {}
+    layers = read_layers(top["layers"][1], report) if "layers" in top else ()
+    return Spec(document.loc, top, params, {**blocks, **own}, layers)
+
+
+def _check_head(
+    top: Mapping[str, tuple[Scalar, YNode]], document: Mapping_, report: Report
+) -> None:
+    for needed in ("segc", "model", "inputs", "layers", "outputs"):
+        if needed not in top:
+            hint = f"add `{needed}:` ({TOP_LEVEL[needed]})"
+            report.error("SEG104", f"`{needed}` is missing", document.loc, hint=hint)
+    check_version(top.get("segc"), report)
+    for name in ("title", "source", "notes"):
+        if name in top and not _is_text(top[name][1]):
+            value = top[name][1]
+            report.error("SEG103", f"`{name}` must be text, got {shown(value)}", value.loc)
+    if "model" in top:
+        value = top["model"][1]
+        if isinstance(value, Scalar) and isinstance(value.value, str):
+            check_model_name(value, report)
+        else:
+            report.error("SEG103", f"`model` must be a name, got {shown(value)}", value.loc)
+
+
+def check_version(entry: tuple[Scalar, YNode] | None, report: Report) -> None:
+    if entry is None:
+        return
+    value = entry[1]
+    if not isinstance(value, Scalar) or value.value != 1 or isinstance(value.value, bool):
+        report.error(
+            "SEG107", f"language version {shown(value)} is not known", value.loc, hint="write 1"
+        )
+
+
+def _is_text(node: YNode) -> bool:
+    return isinstance(node, Scalar) and isinstance(node.value, str)
+
+
+# --- parameters -----------------------------------------------------------------------------
+
+
+def read_params(node: YNode, report: Report) -> dict[str, ParamDecl]:
+    """`{classes: 2, out: int, rate: {type: int, default: 6, min: 1}}`."""
+    mapping = as_mapping(node, "`params`", report)
+    found: dict[str, ParamDecl] = {}
+    for key, value in mapping.entries if mapping else ():
+        if not check_identifier(key, report, "parameter"):
+            continue
+        if key.text == "i":
+            report.error("SEG306", "`i` is the number of a copy in a repeat", key.loc)
+            continue
+        decl = _param(key, value, report)
+        if decl is not None:
+            found[key.text] = decl
+    return found
+
+
+def _param(key: Scalar, value: YNode, report: Report) -> ParamDecl | None:
+    if isinstance(value, Mapping_):
+        return _long_param(key, value, report)
+    if isinstance(value, Scalar) and value.text in TYPES and not value.quoted:
+        return ParamDecl(key.text, value.text, None, key.loc)
+    default = literal(value)
+    kind = type_of(default)
+    if kind is None:
+        hint = f"a default value or one of {', '.join(TYPES)}"
+        report.error("SEG103", f"parameter `{key.text}` has no value", value.loc, hint=hint)
+        return None
+    return ParamDecl(key.text, kind, default, key.loc)
+
+
+def _long_param(key: Scalar, value: Mapping_, report: Report) -> ParamDecl | None:
+    entries: dict[str, YNode] = {}
+    for k, v in value.entries:
+        if k.text in PARAM_KEYS:
+            entries[k.text] = v
+        else:
+            unknown_key(k, PARAM_KEYS, f"parameter `{key.text}`", report, "SEG107")
+    default = literal(entries["default"]) if "default" in entries else None
+    kind = entries["type"].text if isinstance(entries.get("type"), Scalar) else type_of(default)
+    if kind not in TYPES:
+        hint = f"one of {', '.join(TYPES)}"
+        report.error("SEG103", f"parameter `{key.text}` needs a type", key.loc, hint=hint)
+        return None
+    choices = literal(entries["choices"]) if "choices" in entries else ()
+    decl = ParamDecl(key.text, kind, default, key.loc, doc=_text_of(entries.get("doc")))
+    decl = replace(decl, choices=choices if isinstance(choices, tuple) else (choices,))
+    for name in ("min", "max"):
+        if name in entries:
+            decl = replace(decl, **{name: literal(entries[name])})
+    if default is not None:
+        check_param(decl, default, entries["default"].loc, report)
+    return decl
+
+
+def _text_of(node: YNode | None) -> str:
+    return node.text if isinstance(node, Scalar) else ""
+
+
+def type_of(value: Any) -> str | None:
+    for kind, python in (("bool", bool), ("int", int), ("float", float), ("str", str)):
+        if isinstance(value, python):
+            return kind
+    return "list" if isinstance(value, tuple) else None
+
+
+def check_param(decl: ParamDecl, value: Any, loc: Loc | None, report: Report) -> bool:
+    """Report a parameter value of the wrong type or outside its range."""
+    ok = {
+        "str": isinstance(value, str),
+        "list": isinstance(value, tuple),
+    }.get(decl.type) if decl.type in ("str", "list") else fits(value, decl.type)
+    if not ok:
+        message = f"parameter `{decl.name}` is a {decl.type}, got `{value}`"
+        report.error("SEG103", message, loc or decl.loc)
+        return False
+    if decl.choices and value not in decl.choices:
+        allowed = ", ".join(str(c) for c in decl.choices)
+        message = f"parameter `{decl.name}` is one of {allowed}, got `{value}`"
+        report.error("SEG105", message, loc or decl.loc)
+        return False
+    low, high = decl.min, decl.max
+    if (low is not None and value < low) or (high is not None and value > high):
+        bound = f"at least {low}" if low is not None and value < low else f"at most {high}"
+        message = f"parameter `{decl.name}` must be {bound}, got `{value}`"
+        report.error("SEG105", message, loc or decl.loc)
+        return False
+    return True
+
+
+# --- blocks and layers ----------------------------------------------------------------------
+
+
+def read_blocks(
+    node: YNode, known: Mapping[str, BlockDecl], report: Report
+) -> dict[str, BlockDecl]:
+    mapping = as_mapping(node, "`blocks`", report)
+    found: dict[str, BlockDecl] = {}
+    for key, value in mapping.entries if mapping else ():
+        if not check_identifier(key, report, "block"):
+            continue
+        if key.text in known:
+            note = Note(known[key.text].loc, "it is defined here already")
+            message = f"block `{key.text}` hides one of the same name"
+            report.error("SEG310", message, key.loc, notes=(note,), hint="rename one of them")
+            continue
+        body = as_mapping(value, f"block `{key.text}`", report)
+        if body is not None:
+            found[key.text] = _block(key, body, report)
+    return found
+
+
+def _block(key: Scalar, body: Mapping_, report: Report) -> BlockDecl:
+    parts: dict[str, YNode] = {}
+    for k, v in body.entries:
+        if k.text in BLOCK_KEYS:
+            parts[k.text] = v
+        else:
+            unknown_key(k, BLOCK_KEYS, f"block `{key.text}`", report, "SEG107")
+    if "layers" not in parts:
+        report.error("SEG104", f"block `{key.text}` has no `layers`", key.loc)
+    params = read_params(parts["params"], report) if "params" in parts else {}
+    inputs = _block_inputs(parts["inputs"], report) if "inputs" in parts else ("x",)
+    layers = read_layers(parts["layers"], report) if "layers" in parts else ()
+    for layer in layers:
+        if layer.name in inputs:
+            report.error("SEG310", f"layer `{layer.name}` hides the input of that name", layer.loc)
+    return BlockDecl(key.text, key.loc, params, inputs, layers, _text_of(parts.get("doc")))
+
+
+def _block_inputs(node: YNode, report: Report) -> tuple[str, ...]:
+    if not isinstance(node, Sequence_):
+        hint = "for example [x, skip]"
+        report.error("SEG103", "`inputs` of a block is a list of names", node.loc, hint=hint)
+        return ("x",)
+    found = []
+    for item in node.items:
+        if not isinstance(item, Scalar):
+            report.error("SEG103", f"needs a name, got {shown(item)}", item.loc)
+        elif check_layer_name(item, report):
+            found.append(item.text)
+    return tuple(found)
+
+
+def read_layers(node: YNode, report: Report) -> tuple[LayerDecl, ...]:
+    mapping = as_mapping(node, "`layers`", report)
+    if mapping is None:
+        return ()
+    if not mapping.entries:
+        report.error("SEG104", "`layers` is empty", mapping.loc)
+    found = []
+    for key, value in mapping.entries:
+        if check_layer_name(key, report):
+            decl = _layer(key, value, report)
+            if decl is not None:
+                found.append(decl)
+    return tuple(found)
+
+
+def _layer(key: Scalar, value: YNode, report: Report) -> LayerDecl | None:
+    if isinstance(value, Scalar):
+        if isinstance(value.value, str):
+            return LayerDecl(key.text, key.loc, "op", value.text, value.loc)
+        hint = "write the operator, for example `relu`, or a mapping with `op:`"
+        report.error("SEG103", f"layer `{key.text}` has no operator", key.loc, hint=hint)
+        return None
+    mapping = as_mapping(value, f"layer `{key.text}`", report)
+    if mapping is None:
+        return None
+    keys: dict[str, YNode] = {}
+    attrs: dict[str, tuple[Scalar, YNode]] = {}
+    for k, v in mapping.entries:
+        if k.text in LAYER_KEYS:
+            keys[k.text] = v
+        else:
+            attrs[k.text] = (k, v)
+    return _kinded(key, keys, attrs, report)
+
+
+def _kinded(
+    key: Scalar,
+    keys: dict[str, YNode],
+    attrs: dict[str, tuple[Scalar, YNode]],
+    report: Report,
+) -> LayerDecl | None:
+    kinds = [k for k in KINDS if k in keys]
+    if len(kinds) != 1:
+        problem = f"has both `{kinds[0]}` and `{kinds[1]}`" if kinds else "says not what it is"
+        hint = "give exactly one of op, block, layers, use"
+        close = [h for h in (did_you_mean(a, KINDS) for a in attrs) if h] if not kinds else []
+        report.error(
+            "SEG113", f"layer `{key.text}` {problem}", key.loc, hint=close[0] if close else hint
+        )
+        return None
+    kind = kinds[0]
+    target = keys.pop(kind)
+    if kind == "layers":
+        for name, _ in attrs.values():
+            unknown_key(name, LAYER_KEYS, f"the group `{key.text}`", report, "SEG107")
+        return LayerDecl(
+            key.text, key.loc, kind, "", target.loc, keys, {}, read_layers(target, report)
+        )
+    if not isinstance(target, Scalar) or not isinstance(target.value, str):
+        report.error("SEG103", f"`{kind}` needs a name, got {shown(target)}", target.loc)
+        return None
+    return LayerDecl(key.text, key.loc, kind, target.text, target.loc, keys, attrs)
+
+
+__all__ = ["ParamDecl", "LayerDecl", "BlockDecl", "Spec", "read_spec", "ValueFault"]

@@ -1,0 +1,181 @@
+"""From YAML values to attribute values: exact types, expressions, `$parameters`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from segc.op import Attr
+from segc.read import expr
+from segc.read.yaml import Mapping_, Scalar, Sequence_
+from segc.source import Loc
+
+YNode = Scalar | Mapping_ | Sequence_
+Env = Mapping[str, Any]
+
+
+class ValueFault(Exception):
+    """A value that does not fit; `check` turns it into a diagnostic at `loc`."""
+
+    def __init__(self, code: str, message: str, loc: Loc, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.loc, self.hint = code, message, loc, hint
+
+
+def shown(node: YNode) -> str:
+    """A value as a message quotes it."""
+    if isinstance(node, Scalar):
+        text = node.text if len(node.text) <= 40 else node.text[:37] + "..."
+        return f'"{text}"' if node.quoted else f"`{text}`"
+    return "a mapping" if isinstance(node, Mapping_) else "a list"
+
+
+def number(node: YNode, kind: str, env: Env) -> Any:
+    """An int, float or bool; text is an expression over the parameters in `env`."""
+    if not isinstance(node, Scalar):
+        raise ValueFault("SEG103", f"needs {_A[kind]}, got {shown(node)}", node.loc)
+    value = node.value
+    if isinstance(value, str):
+        value = _expression(node, env)
+    if fits(value, kind):
+        return value
+    raise ValueFault("SEG103", f"needs {_A[kind]}, got {_got(node, value)}", node.loc)
+
+
+_A = {"int": "an integer", "float": "a number", "bool": "true or false"}
+
+
+def fits(value: Any, kind: str) -> bool:
+    """Exact types: true is not 1, 1.0 is not 1; an integer is a number."""
+    if kind == "bool":
+        return isinstance(value, bool)
+    if isinstance(value, bool):
+        return False
+    if kind == "int":
+        return isinstance(value, int)
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _got(node: Scalar, value: Any) -> str:
+    if isinstance(node.value, str) and not isinstance(value, str):
+        return f"{shown(node)}, which is {str(value).lower()}"
+    return shown(node)
+
+
+def _expression(node: Scalar, env: Env) -> Any:
+    try:
+        return expr.evaluate(node.text, env)
+    except expr.ExprError as error:
+        raise ValueFault(*_expression_fault(node, error, env)) from None
+
+
+def _expression_fault(
+    node: Scalar, error: expr.ExprError, env: Env
+) -> tuple[str, str, Loc, str | None]:
+    shift = error.offset + (1 if node.quoted else 0)
+    column = min(node.loc.column + shift, max(node.loc.end_column - 1, node.loc.column))
+    end = min(column + len(error.name or "x"), max(node.loc.end_column, column + 1))
+    place = Loc(node.loc.file, node.loc.line, column, end)
+    if error.name is None:
+        return "SEG108", f"in the expression {shown(node)}: {error.message}", place, None
+    from segc.diag import did_you_mean
+
+    known = ", ".join(env) or "none"
+    hint = did_you_mean(error.name, env) or f"parameters known here: {known}"
+    return "SEG109", error.message, place, hint
+
+
+def text(node: YNode, env: Env) -> str:
+    """Text, or the value of a text parameter written `$name`."""
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        raise ValueFault("SEG103", f"needs a word, got {shown(node)}", node.loc)
+    if not node.text.startswith("$"):
+        return node.text
+    name = node.text[1:]
+    if name not in env:
+        raise ValueFault("SEG109", f"`{name}` is not a parameter here", node.loc)
+    if not isinstance(env[name], str):
+        raise ValueFault("SEG103", f"parameter `{name}` is {env[name]}, not a word", node.loc)
+    return str(env[name])
+
+
+def attribute(a: Attr, node: YNode, env: Env) -> Any:
+    """The value of attribute `a`, checked for type and range; raises ValueFault."""
+    value = _by_kind(a, node, env)
+    if a.min is not None or a.max is not None:
+        _in_range(a, value, node)
+    return value
+
+
+def _by_kind(a: Attr, node: YNode, env: Env) -> Any:
+    kind = a.kind
+    if kind in ("int", "float", "bool"):
+        return number(node, kind, env)
+    if kind in ("Pair", "Padding"):
+        if kind == "Padding" and isinstance(node, Scalar) and node.text == "same":
+            return "same"
+        return _repeated(node, "int", 2, env)
+    if kind == "Scale":
+        return _repeated(node, "float", 2, env)
+    if kind == "Quad":
+        return _repeated(node, "int", 4, env)
+    if kind in ("Ints", "Floats"):
+        return _list(node, "int" if kind == "Ints" else "float", env)
+    value = text(node, env)
+    if a.choices and value not in a.choices:
+        from segc.diag import did_you_mean
+
+        hint = did_you_mean(value, a.choices) or f"one of {', '.join(a.choices)}"
+        raise ValueFault("SEG105", f"`{value}` is not a {a.name}", node.loc, hint)
+    return value
+
+
+def _repeated(node: YNode, kind: str, count: int, env: Env) -> tuple[Any, ...]:
+    """One number for all, or a list of exactly `count`."""
+    if isinstance(node, Scalar):
+        if isinstance(node.value, str):
+            value = _expression(node, env)
+            if isinstance(value, tuple):
+                return _exactly(value, kind, count, node)
+        value = number(node, kind, env)
+        return (value,) * count
+    return _exactly(_list(node, kind, env), kind, count, node)
+
+
+def _exactly(value: tuple[Any, ...], kind: str, count: int, node: YNode) -> tuple[Any, ...]:
+    if len(value) != count or not all(fits(v, kind) for v in value):
+        message = f"needs {_A[kind]} or a list of {count}, got {shown(node)}"
+        raise ValueFault("SEG103", message, node.loc)
+    return value
+
+
+def _list(node: YNode, kind: str, env: Env) -> tuple[Any, ...]:
+    if isinstance(node, Scalar) and isinstance(node.value, str):
+        value = _expression(node, env)
+        if isinstance(value, tuple) and all(fits(v, kind) for v in value):
+            return value
+    if not isinstance(node, Sequence_):
+        raise ValueFault("SEG103", f"needs a list of numbers, got {shown(node)}", node.loc)
+    return tuple(number(item, kind, env) for item in node.items)
+
+
+def _in_range(a: Attr, value: Any, node: YNode) -> None:
+    values = value if isinstance(value, tuple) else (value,)
+    for v in values:
+        if isinstance(v, str) or v is None:
+            continue
+        if a.min is not None and v < a.min:
+            message = f"`{a.name}` must be at least {a.min:g}, got {v:g}"
+            raise ValueFault("SEG105", message, node.loc)
+        if a.max is not None and v > a.max:
+            raise ValueFault("SEG105", f"`{a.name}` must be at most {a.max:g}, got {v:g}", node.loc)
+
+
+def literal(node: YNode) -> Any:
+    """Plain data without expressions: parameter defaults."""
+    if isinstance(node, Scalar):
+        return node.value
+    if isinstance(node, Sequence_):
+        return tuple(literal(item) for item in node.items)
+    raise ValueFault("SEG103", "needs a plain value, got a mapping", node.loc)
