@@ -273,3 +273,26 @@ def _bytes(t: Type, shape: Shape) -> int:
 
     wide = isinstance(t, Index) or getattr(t, "dtype", "float") == "int"
     return prod(shape) * (8 if wide else BYTES)
+
+
+def reference_sizes(checked: Checked, near: int = 512) -> dict[str, Shape]:
+    """Input shapes to quote figures at: the recipe's crop, else the accepted sizes nearest `near`.
+
+    The batch (the first symbol of an input) is 1.
+    """
+    crop = checked.graph.recipe.get("crop")
+    found: dict[str, Shape] = {}
+    env: dict[str, int] = {}
+    for name, declared in checked.graph.inputs.items():
+        for axis, d in enumerate(declared.shape):
+            if isinstance(d, str) and d not in env:
+                spatial = axis - (len(declared.shape) - 2)
+                wanted = crop[spatial] if crop and spatial >= 0 else near
+                env[d] = 1 if axis == 0 else _accepted(checked, d, int(wanted))
+        found[name] = tuple(d if isinstance(d, int) else env[d] for d in declared.shape)
+    return found
+
+
+def _accepted(checked: Checked, name: str, wanted: int) -> int:
+    below, above = checked.domain.nearest(name, wanted)
+    return next((v for v in (above if above == wanted else below, above) if v is not None), wanted)

@@ -1,0 +1,235 @@
+"""verify: build what is emitted in torch and compare it with everything that was derived.
+
+Shapes of every layer, parameters and state-dict keys, multiply-accumulates, the accepted input
+sizes from both sides, and the deploy module against the plain one in float64. The oracle is torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from types import ModuleType
+from typing import Any
+
+from segc.analyse import Sizes, shapes, table
+from segc.check import Checked
+from segc.diag import Diagnostic, Fail
+from segc.ir import Ref
+from segc.op import Param
+from segc.types import Unknown
+
+SIZES = 3  # accepted values tried for each size symbol
+OUTSIDE = 3  # refused values tried for each size symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One comparison: what was compared, whether it agrees, and the figures."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+def import_source(source: str, name: str) -> ModuleType:
+    """The module of emitted source text, without touching the disk."""
+    module = ModuleType(name)
+    exec(compile(source, f"<{name}>", "exec"), module.__dict__)  # the emitter's own output
+    return module
+
+
+def network(source: str, name: str, device: str = "meta") -> Any:
+    """An instance of the emitted network with default arguments."""
+    torch = _torch()
+    module = import_source(source, name)
+    with torch.device(device):
+        return getattr(module, module.__all__[0])()
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError:
+        hint = "pip install 'segc[torch]'"
+        raise Fail(
+            Diagnostic("SEG031", "verify needs PyTorch, which is not installed", None, hint), exit=3
+        ) from None
+    return torch
+
+
+def verify_network(checked: Checked, source: str, instrumented: str) -> Iterator[Finding]:
+    """Compare the emitted module with the derived facts, one finding a comparison."""
+    with _quiet():
+        plain = network(source, "segc_emitted")
+        yield _parameters(checked, plain)
+        yield _keys(checked, plain)
+        tapped = network(instrumented, "segc_instrumented")
+        yield _shapes(checked, tapped)
+        yield _macs(checked, plain)
+        yield _refused(checked, plain)
+
+
+def _quiet() -> Any:
+    import warnings
+
+    caught = warnings.catch_warnings()
+    warnings.simplefilter("ignore")
+    return caught
+
+
+# --- parameters -----------------------------------------------------------------------------
+
+
+def expected_parameters(checked: Checked) -> dict[str, tuple[int, ...]]:
+    """State-dict key -> shape of every learned tensor, in the order of the spec."""
+    found: dict[str, tuple[int, ...]] = {}
+    for node in checked.graph.nodes:
+        operands = checked.inputs_of(node)
+        if node.shared is not None or any(isinstance(t, Unknown) for t in operands):
+            continue
+        for param in node.op.parameters(*operands):
+            found[f"{node.name}.{param.name}"] = _numbers(param)
+    return found
+
+
+def _numbers(param: Param) -> tuple[int, ...]:
+    return tuple(int(d) for d in param.shape if isinstance(d, int))
+
+
+def _parameters(checked: Checked, model: Any) -> Finding:
+    derived = table(checked).totals
+    real = sum(p.numel() for p in model.parameters())
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    ok = (derived.params, derived.trainable) == (real, trainable)
+    detail = f"{real:,} ({trainable:,} trainable)"
+    if not ok:
+        detail += f", derived {derived.params:,} ({derived.trainable:,})"
+    return Finding("parameters", ok, detail)
+
+
+def _keys(checked: Checked, model: Any) -> Finding:
+    derived = expected_parameters(checked)
+    real = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    wrong = [k for k in {**derived, **real} if derived.get(k) != real.get(k)]
+    if wrong:
+        k = wrong[0]
+        detail = f"`{k}` is {real.get(k)} in torch, derived {derived.get(k)}"
+        return Finding("state-dict keys", False, detail)
+    return Finding("state-dict keys", True, f"{len(real)} tensors named and shaped as in the spec")
+
+
+# --- shapes and sizes -----------------------------------------------------------------------
+
+
+def accepted_sizes(checked: Checked) -> list[dict[str, int]]:
+    """Combinations of accepted sizes: the smallest ones and the next residues, batch 2."""
+    return list(_combinations(checked, lambda s: checked.domain.inside(s, SIZES)))
+
+
+def _combinations(checked: Checked, values: Any) -> Iterator[dict[str, int]]:
+    symbols, batch = _symbols(checked)
+    columns = {s: list(values(s)) for s in symbols}
+    count = max((len(v) for v in columns.values()), default=1)
+    for i in range(count):
+        env = {s: v[(i + n) % len(v)] for n, (s, v) in enumerate(columns.items()) if v}
+        env.update(dict.fromkeys(batch, 2))
+        if checked.domain.contains(env):
+            yield env
+
+
+def _symbols(checked: Checked) -> tuple[list[str], list[str]]:
+    """Symbols of sizes, and those of batches (first axis of an input)."""
+    batch: dict[str, None] = {}
+    sizes: dict[str, None] = {}
+    for declared in checked.graph.inputs.values():
+        for axis, d in enumerate(declared.shape):
+            if isinstance(d, str):
+                (batch if axis == 0 else sizes)[d] = None
+    return [s for s in sizes if s not in batch], list(batch)
+
+
+def make_inputs(checked: Checked, env: Mapping[str, int], device: str = "meta") -> dict[str, Any]:
+    """Tensors of the inputs' shapes at concrete sizes."""
+    torch = _torch()
+    found: dict[str, Any] = {}
+    for name, declared in checked.graph.inputs.items():
+        size = [d if isinstance(d, int) else env[d] for d in declared.shape]
+        if declared.dtype == "int":
+            found[name] = torch.zeros(size, dtype=torch.int64, device=device)
+        else:
+            found[name] = torch.randn(size, device=device)
+    return found
+
+
+def _shapes(checked: Checked, model: Any) -> Finding:
+    torch = _torch()
+    compared = 0
+    for env in accepted_sizes(checked):
+        wanted = shapes(checked, env)
+        for training in (True, False):
+            model.train(training)
+            with torch.no_grad():
+                model(**make_inputs(checked, env))
+            fault = _compare(model.taps, wanted)
+            if fault:
+                return Finding("shapes", False, f"at {_shown(env)}: {fault}")
+            compared += len(model.taps)
+    sizes = "; ".join(_shown(env) for env in accepted_sizes(checked))
+    return Finding("shapes", compared > 0, f"{compared:,} values compared at {sizes}")
+
+
+def _compare(taps: Mapping[str, Any], wanted: Mapping[Ref, tuple[int, ...]]) -> str | None:
+    for name, value in taps.items():
+        ref = Ref(name)
+        if ref in wanted and tuple(value.shape) != wanted[ref]:
+            return f"`{name}` is {tuple(value.shape)} in torch, derived {wanted[ref]}"
+    missing = [r.node for r in wanted if r.port == "out" and r.node not in taps]
+    return None if len(missing) < len(wanted) else "the module recorded nothing"
+
+
+def _shown(env: Mapping[str, int]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in env.items())
+
+
+def _macs(checked: Checked, model: Any) -> Finding:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    torch = _torch()
+    model.eval()
+    for env in islice(accepted_sizes(checked), 1, 2):
+        break
+    else:
+        env = accepted_sizes(checked)[0]
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(**make_inputs(checked, env))
+    real = counter.get_total_flops() // 2
+    sizes: Sizes = {k: tuple(v.shape) for k, v in make_inputs(checked, env).items()}
+    rows = table(checked, sizes).rows
+    derived = sum(r.macs or 0 for r in rows if r.node.only is None)
+    detail = f"{real:,} at {_shown(env)}"
+    return Finding("MACs", real == derived, detail if real == derived else f"{detail}, derived {derived:,}")
+
+
+def _refused(checked: Checked, model: Any) -> Finding:
+    """Sizes just outside the accepted ones must fail in torch; accepted ones ran above."""
+    torch = _torch()
+    symbols, _ = _symbols(checked)
+    inside = accepted_sizes(checked)[-1]
+    tried = 0
+    model.eval()
+    for symbol in symbols:
+        for value in checked.domain.outside(symbol, OUTSIDE):
+            if value < 1:
+                continue
+            env = {**inside, symbol: value}
+            tried += 1
+            try:
+                with torch.no_grad():
+                    model(**make_inputs(checked, env))
+            except (RuntimeError, ValueError, IndexError):
+                continue
+            return Finding("refused sizes", False, f"torch accepts {symbol}={value}")
+    limits = ", ".join(checked.domain.constraints()) or "none: every size is accepted"
+    return Finding("accepted sizes", True, f"{limits} ({tried} sizes just outside refused)")
