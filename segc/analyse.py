@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
@@ -140,12 +140,7 @@ def shapes(checked: Checked, env: Mapping[str, int]) -> dict[Ref, Shape]:
 
 def params_of(checked: Checked, node: Node) -> int:
     """Learned values of a layer, 0 where it applies another layer's weights."""
-    if node.shared is not None:
-        return 0
-    operands = checked.inputs_of(node)
-    if any(isinstance(t, Unknown) for t in operands):
-        return 0
-    return sum(prod(p.shape, start=1) for p in node.op.parameters(*operands))  # type: ignore[misc]
+    return 0 if node.shared is not None else checked.params.get(node.name, 0)
 
 
 def _row(
@@ -186,7 +181,7 @@ def is_view(checked: Checked, node: Node) -> bool:
     return node.absent or node.op.identity(*checked.inputs_of(node), same=same_size(checked))
 
 
-def same_size(checked: Checked):  # type: ignore[no-untyped-def]
+def same_size(checked: Checked) -> Callable[[DimLike, DimLike], bool]:
     """Decides whether two sizes are equal on everything the network accepts."""
     return lambda a, b: a == b or checked.domain.relation(a, b) == "always"
 

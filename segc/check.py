@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 
+from segc.blame import Blame, Failure
 from segc.diag import Note, Report
-from segc.dim import DimLike, Domain, symbol, symbols, wave
-from segc.ir import Graph, Node, Ref
+from segc.dim import DimLike, Domain, SizeError, same_rate, symbol
+from segc.ir import Graph, Node, Ref, Scope
 from segc.loc import Loc
 from segc.op import Problem
 from segc.types import UNKNOWN, Index, Tensor, Type, Unknown
@@ -30,6 +32,7 @@ class Checked:
     types: Mapping[Ref, Type]
     domain: Domain
     reasons: tuple[Reason, ...] = ()
+    params: Mapping[str, int] = field(default_factory=dict)  # of each layer, shared ones too
 
     def inputs_of(self, node: Node) -> tuple[Type, ...]:
         """The types of a layer's operands."""
@@ -55,7 +58,7 @@ class _Demands:
         relation = self.domain.relation(a, b)
         if relation == "always":
             return
-        if relation == "never" or _scale_differs(a, b):
+        if relation == "never" or not same_rate(a, b):
             raise problem
         self._narrow(self.domain.equal(a, b), problem)
 
@@ -83,29 +86,16 @@ class _Demands:
         self.domain = domain
 
 
-def _scale_differs(a: DimLike, b: DimLike) -> bool:
-    """True for two sizes that grow at different rates: equal at most by coincidence."""
-    if isinstance(a, int) or isinstance(b, int):
-        return False
-    if symbols(a) != symbols(b) or len(symbols(a)) != 1:
-        return False
-    first, second = wave(a), wave(b)
-    if first is None or second is None:
-        return False
-    return first[1] * second[0] != second[1] * first[0]
+SIZES = ("SEG203", "SEG204", "SEG205", "SEG207", "SEG211")  # faults another input size may cure
+MAX_COUNT = 2**40  # parameters of a network, values a tensor has for each pixel
 
 
 def verify(graph: Graph, report: Report) -> Checked:
     """Derive all types; faults go to `report`, one message a mistake."""
     wiring_failed = report.failed
-    types: dict[Ref, Type] = {}
-    for name, declared in graph.inputs.items():
-        shape = tuple(d if isinstance(d, int) else symbol(d) for d in declared.shape)
-        types[Ref(name)] = Tensor(shape, declared.dtype)
-    demands = _Demands(Domain())
-    for node in graph.nodes:
-        _infer(node, types, demands, graph, report)
-    checked = Checked(graph, types, demands.domain, tuple(demands.reasons))
+    checked, failures = _derive(graph)
+    advice = _advice(graph) if any(f.problem.code in SIZES for f in failures) else None
+    Blame(graph, checked.types, _fits, advice).tell(failures, report)
     _check_phases(graph, report)
     if not wiring_failed:
         _check_unused(graph, report)
@@ -114,26 +104,99 @@ def verify(graph: Graph, report: Report) -> Checked:
     return checked
 
 
-def _infer(
-    node: Node, types: dict[Ref, Type], demands: _Demands, graph: Graph, report: Report
-) -> None:
+def _derive(graph: Graph) -> tuple[Checked, list[Failure]]:
+    """The types of all values, and the layers that have none."""
+    types: dict[Ref, Type] = {}
+    for name, declared in graph.inputs.items():
+        shape = tuple(d if isinstance(d, int) else symbol(d) for d in declared.shape)
+        types[Ref(name)] = Tensor(shape, declared.dtype)
+    demands = _Demands(Domain())
+    failures: list[Failure] = []
+    params: dict[str, int] = {}
+    total = 0
+    for node in graph.nodes:
+        before, reasons = demands.domain, len(demands.reasons)
+        try:
+            params[node.name] = _infer(node, types, demands, total)
+            total += 0 if node.shared else params[node.name]
+        except (Problem, SizeError) as fault:
+            demands.domain = before
+            del demands.reasons[reasons:]
+            failures.append(Failure(node, _problem(fault), before))
+    return Checked(graph, types, demands.domain, tuple(demands.reasons), params), failures
+
+
+def _advice(graph: Graph) -> str | None:
+    """For inputs of a fixed size: the nearest sizes with which the network would be sound."""
+    fixed: dict[str, int] = {}
+    inputs = {}
+    for name, declared in graph.inputs.items():
+        shape = list(declared.shape)
+        for axis in range(2, len(shape)):
+            d = shape[axis]
+            if isinstance(d, int):
+                shape[axis] = f"size_{d}"  # equal sizes stay equal
+                fixed[f"size_{d}"] = d
+        inputs[name] = replace(declared, shape=tuple(shape))
+    if not fixed:
+        return None
+    checked, failures = _derive(replace(graph, inputs=inputs))
+    if failures:
+        return None
+    parts = []
+    for name, value in fixed.items():
+        near = [str(v) for v in checked.domain.nearest(name, value) if v is not None]
+        if near and near != [str(value)] * len(near):
+            parts.append(f"{' or '.join(near)} instead of {value}")
+    return f"input sizes that fit: {', '.join(parts)}" if parts else None
+
+
+def _infer(node: Node, types: dict[Ref, Type], demands: _Demands, total: int) -> int:
+    """Note the types a layer produces; the number of its parameters, `total` being above it."""
     operands = [types.get(ref, UNKNOWN) for ref in node.inputs]
     if any(isinstance(t, Unknown) for t in operands):
-        return
+        return 0
     demands.node = node
-    before = demands.domain
-    try:
-        _check_kinds(node, operands)
-        found = node.op.infer(demands, *operands)
-    except Problem as problem:
-        demands.domain = before
-        _report(node, problem, types, demands, graph, report)
-        return
-    results = found if isinstance(found, tuple) else (found,)
+    results = _types(node, operands, demands)
+    params = sum(prod(p.shape, start=1) for p in node.op.parameters(*operands))
+    _check_count(total + params, "parameters")
     for port, result in zip(node.op.ports, results, strict=True):
-        if isinstance(result, Index) and not result.pool:
-            result = replace(result, pool=node.name)
         types[Ref(node.name, port)] = result
+    return params
+
+
+def _types(node: Node, operands: list[Type], demands: _Demands) -> list[Type]:
+    """The types of the layer's outputs; raises Problem or SizeError."""
+    _check_kinds(node, operands)
+    found = node.op.infer(demands, *operands)
+    results: list[Type] = []
+    for result in found if isinstance(found, tuple) else (found,):
+        _check_count(prod(d for d in result.shape if isinstance(d, int)), "values for each pixel")
+        named = isinstance(result, Index) and not result.pool
+        results.append(replace(result, pool=node.name) if named else result)
+    return results
+
+
+def _check_count(count: int, what: str) -> None:
+    if count > MAX_COUNT:
+        message = f"there would be {count:,} {what}, the limit is 2^40"
+        raise Problem("SEG313", message)
+
+
+def _fits(failure: Failure, operands: list[Type]) -> bool:
+    """Whether the layer would be sound with other operands."""
+    try:
+        _types(failure.node, operands, _Demands(failure.domain))
+    except (Problem, SizeError):
+        return False
+    return True
+
+
+def _problem(fault: Problem | SizeError) -> Problem:
+    if isinstance(fault, Problem):
+        return fault
+    hint = "many rescalings in a row make sizes no exact formula of reasonable length describes"
+    return Problem("SEG313", f"the size of its map cannot be kept exactly: {fault}", hint=hint)
 
 
 def _check_kinds(node: Node, operands: list[Type]) -> None:
@@ -148,85 +211,6 @@ def _check_kinds(node: Node, operands: list[Type]) -> None:
             message = f"{node.op.name} needs the indices of a max pooling here, this is a tensor"
             hint = "for example `from: [x, pool1.indices]`"
             raise Problem("SEG208", message, operand=i, hint=hint)
-
-
-def _report(
-    node: Node,
-    problem: Problem,
-    types: Mapping[Ref, Type],
-    demands: _Demands,
-    graph: Graph,
-    report: Report,
-) -> None:
-    loc = node.loc
-    if problem.attr in node.attr_locs:
-        loc = node.attr_locs[problem.attr or ""]
-    elif problem.operand is not None and problem.operand < len(node.input_locs):
-        loc = node.input_locs[problem.operand]
-    hint = problem.hint or _matching(node, problem, types, graph, demands.domain)
-    notes = _operand_notes(node, types, graph, demands.domain)
-    report.error(problem.code, f"`{node.name}`: {problem.message}", loc, hint=hint, notes=notes)
-
-
-def _operand_notes(
-    node: Node, types: Mapping[Ref, Type], graph: Graph, domain: Domain
-) -> tuple[Note, ...]:
-    """Where the operands come from and how large they are."""
-    notes = []
-    for ref in dict.fromkeys(node.inputs):
-        producer = graph.by_name.get(ref.node)
-        loc = producer.loc if producer else graph.inputs[ref.node].loc
-        shape = shape_text(types[ref], domain)
-        notes.append(Note(loc, f"`{ref}` is {shape}"))
-    limits = ", ".join(domain.constraints())
-    if limits:
-        notes.append(Note(None, f"layers above accept only {limits}"))
-    return tuple(notes)
-
-
-def shape_text(value: Type, domain: Domain) -> str:
-    """`64 x H / 2 x W / 2`: a shape without the batch, simplified under the accepted sizes."""
-    if isinstance(value, Unknown):
-        return "unknown"
-    shape = value.shape[1:] if len(value.shape) > 1 else value.shape
-    return " x ".join(domain.simplify(d) for d in shape)
-
-
-def _matching(
-    node: Node, problem: Problem, types: Mapping[Ref, Type], graph: Graph, domain: Domain
-) -> str | None:
-    """For a join of two scales: the layer of the same list that has the size wanted."""
-    if problem.code not in ("SEG203", "SEG207") or len(node.inputs) < 2:
-        return None
-    bad = problem.operand if problem.operand is not None else 1
-    others = [r for i, r in enumerate(node.inputs) if i != bad]
-    wanted = types.get(others[0], UNKNOWN)
-    if isinstance(wanted, Unknown):
-        return None
-    for path, ref in _candidates(node.inputs[bad], graph):
-        found = types.get(ref, UNKNOWN)
-        if type(found) is type(types[node.inputs[bad]]) and not isinstance(found, Unknown):
-            same = found.shape[2:] == wanted.shape[2:] and path not in node.name
-            if same and ref not in node.inputs:
-                return f"`{path}` has the size of `{others[0]}`: did you mean that?"
-    return None
-
-
-def _candidates(ref: Ref, graph: Graph) -> list[tuple[str, Ref]]:
-    """Values of the same port beside `ref`, at its level of the spec."""
-    scope = ref.node.rpartition(".")[0]
-    outer = next((s for p, s in graph.scopes.items() if s.output == ref), None)
-    level = (outer.path if outer else ref.node).rpartition(".")[0] if outer else scope
-    names = graph.scopes[level].children if level in graph.scopes else graph.children
-    found = []
-    for name in names:
-        path = f"{level}.{name}" if level else name
-        if path in graph.scopes:
-            found.append((path, graph.scopes[path].output))
-        elif path in graph.by_name:
-            port = ref.port if ref.port in graph.by_name[path].op.ports else "out"
-            found.append((path, Ref(path, port)))
-    return found
 
 
 def _check_phases(graph: Graph, report: Report) -> None:
@@ -258,10 +242,11 @@ def _check_unused(graph: Graph, report: Report) -> None:
         report.error("SEG304", f"nothing reads `{name}`", loc, hint=hint)
     for name, declared in graph.inputs.items():
         if name not in read:
-            report.error("SEG304", f"nothing reads the input `{name}`", declared.loc)
+            hint = "read it with `from:`, or remove it"
+            report.error("SEG304", f"nothing reads the input `{name}`", declared.loc, hint=hint)
 
 
-def _outermost(name: str, owner):  # type: ignore[no-untyped-def]
+def _outermost(name: str, owner: Mapping[str, Scope]) -> Scope | None:
     """The largest group whose value is that of `name`."""
     scope = owner.get(name)
     return scope if scope and name.startswith(scope.path + ".") else None

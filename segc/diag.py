@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from segc.loc import Loc
 
 WORD_LIMIT = 100  # characters of a word that suggestions are sought for
+CROWD = 50  # diagnostics after which no more suggestions are sought
+COMPARED = 200  # candidates a word is compared with closely
+LISTED = 10  # names a hint enumerates
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,31 @@ class Fail(Exception):
 
 
 class Report:
-    """Collects the diagnostics of one run."""
+    """Collects the diagnostics of one run, each once: a block used twice has its fault once."""
 
     def __init__(self) -> None:
         self.diagnostics: list[Diagnostic] = []
         self.failed = False
+        self._seen: set[Diagnostic] = set()
 
     def add(self, diagnostic: Diagnostic) -> None:
         """Take one diagnostic; an error makes the report failed."""
-        self.diagnostics.append(diagnostic)
         self.failed = self.failed or diagnostic.severity == "error"
+        if diagnostic not in self._seen:
+            self._seen.add(diagnostic)
+            self.diagnostics.append(diagnostic)
+
+    @property
+    def crowded(self) -> bool:
+        """True once there are so many diagnostics that nobody reads the hints of further ones."""
+        return len(self.diagnostics) >= CROWD
+
+    def suggest(self, word: str, candidates: Iterable[str], otherwise: str = "") -> str | None:
+        """A hint: "did you mean `stride`?", else `otherwise` and the candidates it introduces."""
+        if self.crowded:
+            return None
+        names = list(candidates)
+        return did_you_mean(word, names) or (f"{otherwise} {listing(names)}" if otherwise else None)
 
     def error(
         self,
@@ -107,11 +125,28 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
     if len(word) > WORD_LIMIT:
         return None
     names = sorted({c for c in candidates if c != word})
+    if len(names) > COMPARED:
+        names = sorted(sorted(names, key=lambda name: -ends_alike(word, name))[:COMPARED])
     by_folded: dict[str, str] = {}
     for name in names:
         by_folded.setdefault(name.lower().replace("-", "_"), name)
     near = get_close_matches(word.lower().replace("-", "_"), list(by_folded), n=1, cutoff=0.65)
     return by_folded[near[0]] if near else None
+
+
+def ends_alike(a: str, b: str) -> int:
+    """Characters two words share at their start and at their end."""
+    most = min(len(a), len(b))
+    start = next((n for n in range(most) if a[n] != b[n]), most)
+    most -= start
+    return start + next((n for n in range(most) if a[-1 - n] != b[-1 - n]), most)
+
+
+def listing(names: Iterable[str]) -> str:
+    """`a, b, c`, shortened where there are many; "none" where there are none."""
+    found = list(names)
+    shown = ", ".join(found[:LISTED])
+    return (shown or "none") + (f" and {len(found) - LISTED:,} more" if len(found) > LISTED else "")
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str | None:

@@ -76,7 +76,7 @@ def _limited(blocks: Sequence[str], total: int, prefix: str = "") -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 3] + "..."
+    return text if len(text) < MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 3] + "..."
 
 
 class _Text:
@@ -117,7 +117,7 @@ class _Text:
         return [f"  {number} | {line}".rstrip(), f"  {blank} | {self.paint('caret', carets)}"]
 
     def show(self, text: str) -> str:
-        return visible(_cut(text), self.ascii_only)
+        return _cut(visible(text[:MESSAGE_LIMIT], self.ascii_only))
 
     def bold(self, text: str) -> str:
         return self.paint("bold", self.show(text))

@@ -18,7 +18,7 @@ from segc.poly import (
     symbols,
     text,
 )
-from segc.waves import wave
+from segc.waves import same_rate, wave
 
 __all__ = [
     "Dim",
@@ -27,6 +27,7 @@ __all__ = [
     "SizeError",
     "ceil_div",
     "evaluate",
+    "same_rate",
     "substitute",
     "symbol",
     "symbols",

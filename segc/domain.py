@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 
 from segc.poly import Dim, DimLike, Symbol, substitute, symbol, symbols
@@ -11,7 +12,7 @@ from segc.residues import EVERY, Sizes, TooMany
 from segc.waves import wave
 from segc.wording import clauses, just_outside, sentence, simplified
 
-SCAN = 1_000  # values tried when a demand ties several symbols together
+SCAN = 300  # values tried where a demand ties several symbols together
 
 
 class Domain:
@@ -20,7 +21,8 @@ class Domain:
     `_sizes` holds the accepted values of each symbol, `_links` the symbols that are another one
     plus a number (W == H + 5: W -> (H, 5)), `_rest` the demands that tie several symbols together
     in other ways, or whose period is too long to list; they are kept word for word. Immutable:
-    narrowing answers another domain, or the same object when nothing changes.
+    narrowing answers another domain, or the same object when nothing changes. SizeError where the
+    formulas asked about outgrow every tensor.
     """
 
     __slots__ = ("_known", "_links", "_memo", "_rest", "_sizes", "_texts", "_void")
@@ -97,9 +99,9 @@ class Domain:
         found = self._texts.get(d)
         if found is None:
             found = simplified(d, self.sizes)
-            if "floor" in found and self._links:
+            if "floor(" in found and self._known:
                 other = simplified(self._rooted(d), self.sizes)
-                found = found if "floor" in other else other
+                found = found if "floor(" in other else other
             self._texts[d] = found
         return found
 
@@ -131,22 +133,17 @@ class Domain:
         return just_outside(self.sizes(name), count)
 
     def nearest(self, name: str, value: int) -> tuple[int | None, int | None]:
-        """The nearest accepted values <= `value` and >= `value`, None where there is none."""
+        """The nearest accepted values <= `value` and >= `value`, None where none is found."""
         if self._void:
             return None, None
         s = self.sizes(name)
         below, above = s.below(value), s.above(value)
         if not self._tied(name):
             return below, above
-        for _ in range(SCAN):
-            if below is None or self._has(name, below):
-                break
-            below = s.below(below - 1)
-        for _ in range(SCAN):
-            if above is None or self._has(name, above):
-                break
-            above = s.above(above + 1)
-        return below, above
+        return (
+            self._search(name, below, lambda x: s.below(x - 1)),
+            self._search(name, above, lambda x: s.above(x + 1)),
+        )
 
     # --- narrowing ---------------------------------------------------------------------------
     def _narrow(self, kind: str, d: DimLike, n: int) -> Domain:
@@ -163,10 +160,8 @@ class Domain:
             return self if _met(kind, d, n) else self._emptied()
         names = symbols(d)
         if len(names) == 1 and wave(d):
-            try:
+            with suppress(TooMany):
                 return self._of_one(min(names), kind, d, n)
-            except TooMany:
-                pass
         return self._of_many(kind, d, n)
 
     def _of_one(self, name: str, kind: str, d: Dim, n: int) -> Domain:
@@ -193,7 +188,8 @@ class Domain:
             return self if verdict else self._emptied()
         pair = _difference(demand)
         if pair is not None:
-            return self._linked(*pair)
+            with suppress(TooMany):
+                return self._linked(*pair)
         kept = [other for other in self._rest if not _weaker(other, demand)]
         if any(_weaker(demand, other) for other in self._rest):
             return self
@@ -257,15 +253,22 @@ class Domain:
         root = self._links.get(name, (name, 0))[0]
         return [demand for demand in self._rest if root in symbols(demand.d)]
 
-    def _has(self, name: str, value: int, depth: int = 3) -> bool:
-        """Whether other symbols can be chosen so that `value` is accepted."""
+    def _search(self, name: str, x: int | None, step: Callable[[int], int | None]) -> int | None:
+        for _ in range(SCAN):
+            if x is None or self._has(name, x):
+                return x
+            x = step(x)
+        return None
+
+    def _has(self, name: str, value: int, depth: int = 2) -> bool:
+        """Whether small values of other symbols are found with which `value` is accepted."""
         fixed = self.equal(symbol(name), value)
         others = sorted({other for demand in fixed._rest for other in symbols(demand.d)})
         if fixed._void or not others:
             return not fixed._void
         if not depth:
             return False
-        few = fixed.sizes(others[0]).first(32)
+        few = fixed.sizes(others[0]).first(8)
         return any(fixed._has(others[0], x, depth - 1) for x in few)
 
 

@@ -73,6 +73,7 @@ class Scope:
     only: str | None = None
     absent: bool = False
     shared: str | None = None
+    input_locs: tuple[Loc, ...] = ()  # where each of `inputs` is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +107,13 @@ class Graph:
     title: str = ""
     source: str = ""
     notes: str = ""
+    block_docs: Mapping[str, str] = field(default_factory=dict)  # one sentence by block
+    param_docs: Mapping[str, str] = field(default_factory=dict)  # one sentence by parameter
     inits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     losses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     file: str = ""
+    digest: str = ""  # sha256 of the texts it was read from
     loc: Loc | None = None
     transforms: tuple[Any, ...] = ()
 

@@ -15,7 +15,9 @@ from segc.poly import (
     DimLike,
     Floor,
     Mono,
+    SizeError,
     Symbol,
+    Terms,
     collect,
     evaluate,
     substitute,
@@ -74,8 +76,7 @@ def reduced(demand: Demand) -> Demand | bool:
     """The same demand with its common factors taken out, so that equal demands look equal."""
     terms, const, n = demand.d.terms, demand.d.const, demand.n
     if demand.kind == "multiple":
-        rest = demand.d % n
-        return rest % n == 0 if isinstance(rest, int) else Demand("multiple", rest, n)
+        return _reduced_multiple(terms, const, n)
     common = gcd(*[coef for _, coef in terms])
     if demand.kind == "least":
         smaller = collect(0, [(mono, coef // common) for mono, coef in terms])
@@ -88,6 +89,15 @@ def reduced(demand: Demand) -> Demand | bool:
     smaller = collect(const // common, [(mono, coef // common) for mono, coef in terms])
     assert isinstance(smaller, Dim)
     return Demand("equal", smaller)
+
+
+def _reduced_multiple(terms: Terms, const: int, n: int) -> Demand | bool:
+    common = gcd(n, *[coef for _, coef in terms])
+    if const % common:
+        return False
+    n //= common
+    rest = collect(const // common % n, [(mono, coef // common % n) for mono, coef in terms])
+    return rest % n == 0 if isinstance(rest, int) else Demand("multiple", rest, n)
 
 
 def decide(demand: Demand, sizes_of: SizesOf) -> bool | None:
@@ -138,12 +148,14 @@ def _cases(d: Dim, sizes_of: SizesOf) -> Iterator[tuple[DimLike, dict[str, Range
     for lines in product(*[s.lines.values() for s in fine]):
         table: dict[str, DimLike] = {}
         ranges: dict[str, Range] = {}
-        for name, s, line in zip(names, fine, lines, strict=True):
-            table[name] = symbol(name) * s.period + line[0]
-            ranges[name] = (0, inf if line[1] is None else (line[1] - line[0]) // s.period)
-            if line[0] == line[1]:
-                table[name] = line[0]
-        on_case = substitute(d, table)
+        for name, s, (lo, hi) in zip(names, fine, lines, strict=True):
+            table[name] = lo if lo == hi else symbol(name) * s.period + lo
+            ranges[name] = 0, inf if hi is None else (hi - lo) // s.period
+        try:
+            on_case = substitute(d, table)
+        except SizeError:
+            yield None
+            return
         yield None if has_floor(on_case) else (on_case, ranges)
 
 

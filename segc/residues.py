@@ -17,7 +17,7 @@ from math import lcm
 from segc.poly import Dim, evaluate, symbols
 from segc.waves import trend, values, wave
 
-CAP = 65_536
+CAP = 16_384  # residues; a network of depth 14, and some 20 ms for one demand
 
 Line = tuple[int, int | None]  # smallest and largest accepted value of a residue, None: no largest
 

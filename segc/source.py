@@ -78,9 +78,8 @@ class Source:
 
     def open_beside(self, relative: str, limit: int = SIZE_LIMIT) -> Source:
         """Read a file inside this one's directory, at the same git revision."""
-        if self.revision is None:
-            root = "." if self.file.startswith(("-", "<")) else os.path.dirname(self.file)
-            return Source.open_inside(root, relative, limit)
+        if self.revision is None:  # standard input and text in memory: beside the user
+            return Source.open_inside(os.path.dirname(self.file), relative, limit)
         _inner_parts(relative, relative)
         path = self.file.partition(":")[2]
         inner = str(PurePosixPath(path).parent / relative)
@@ -171,6 +170,8 @@ def _reason(error: OSError) -> str:
 
 
 def _read_stdin(limit: int) -> bytes:
+    if sys.stdin is None:
+        _refuse("SEG023", "-", "standard input is closed", exit=3)
     try:
         return sys.stdin.buffer.read(limit + 1)
     except OSError as error:

@@ -13,10 +13,14 @@ from types import ModuleType
 from typing import Any
 
 from segc.analyse import Sizes, shapes, table
+from segc.build import Maker
 from segc.check import Checked
 from segc.diag import Diagnostic, Fail
+from segc.emit.deploy import deploy_source
+from segc.emit.module import instrumented_source, model_source
 from segc.ir import Ref
 from segc.op import Param
+from segc.source import Source
 from segc.types import Unknown
 
 SIZES = 3  # accepted values tried for each size symbol
@@ -30,6 +34,16 @@ class Finding:
     what: str
     ok: bool
     detail: str
+
+
+def verify(source: Source, params: Mapping[str, Any]) -> Iterator[Finding]:
+    """Every comparison for one spec; Fail if it is not sound."""
+    _torch()
+    make = Maker(source, params)
+    checked = make({})
+    plain = model_source(make)
+    yield from verify_network(checked, plain, instrumented_source(make))
+    yield verify_deploy(checked, plain, deploy_source(make.deploy, make.optimised({})))
 
 
 def import_source(source: str, name: str) -> ModuleType:
@@ -193,9 +207,9 @@ def _shown(env: Mapping[str, int]) -> str:
 
 
 def _macs(checked: Checked, model: Any) -> Finding:
+    torch = _torch()
     from torch.utils.flop_counter import FlopCounterMode
 
-    torch = _torch()
     model.eval()
     for env in islice(accepted_sizes(checked), 1, 2):
         break
@@ -233,3 +247,52 @@ def _refused(checked: Checked, model: Any) -> Finding:
             return Finding("refused sizes", False, f"torch accepts {symbol}={value}")
     limits = ", ".join(checked.domain.constraints()) or "none: every size is accepted"
     return Finding("accepted sizes", True, f"{limits} ({tried} sizes just outside refused)")
+
+
+# --- the deploy module ----------------------------------------------------------------------
+
+TOLERANCE = 1e-9  # relative to the largest output, float64
+
+
+def trained_like(model: Any) -> None:
+    """Random weights and running statistics of the size training leaves, in place."""
+    torch = _torch()
+    generator = torch.Generator().manual_seed(0)
+    for name, value in model.state_dict().items():
+        if not value.is_floating_point():
+            continue
+        noise = torch.randn(value.shape, generator=generator, dtype=value.dtype)
+        if name.endswith("running_var"):
+            value.copy_(noise.abs() + 0.5)
+        elif name.endswith("running_mean"):
+            value.copy_(0.3 * noise)
+        elif value.dim() == 1:
+            value.copy_((1 if name.endswith("weight") else 0) + 0.2 * noise)
+        else:
+            fan = max(value[0].numel(), 1)
+            value.copy_(noise * (2.0 / fan) ** 0.5)
+
+
+def verify_deploy(checked: Checked, plain: str, deploy: str) -> Finding:
+    """`from_model` of the deploy module gives the plain module's outputs, in float64."""
+    torch = _torch()
+    module = import_source(deploy, "segc_deploy")
+    reference = network(plain, "segc_plain", "cpu").double().eval()
+    worst = 0.0
+    with torch.no_grad():
+        trained_like(reference)
+        fast = module.from_model(reference).eval()
+        env = accepted_sizes(checked)[-1]
+        inputs = {k: v.double() if v.is_floating_point() else v
+                  for k, v in make_inputs(checked, env, "cpu").items()}  # fmt: skip
+        wanted, got = _named(reference(**inputs)), _named(fast(**inputs))
+    if wanted.keys() != got.keys():
+        return Finding("deploy", False, f"outputs {list(got)} instead of {list(wanted)}")
+    for name, value in wanted.items():
+        worst = max(worst, float((got[name] - value).abs().max() / value.abs().max().clamp(min=1)))
+    detail = f"differs by at most {worst:.1e} of the largest output at {_shown(env)}, float64"
+    return Finding("deploy", worst <= TOLERANCE, detail)
+
+
+def _named(outputs: Any) -> dict[str, Any]:
+    return outputs if isinstance(outputs, dict) else {"output": outputs}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import chain, islice
 from math import lcm, prod
 
 from segc.poly import Dim, DimLike, Mono, collect, evaluate, quotient_text, symbol, symbols, text
@@ -94,18 +95,18 @@ def sentence(name: str, s: Sizes) -> str:
     if s.period == 1:
         ((lo, hi),) = s.lines.values()
         return f"any {name} >= {lo}" if hi is None else f"any {name} from {lo} to {hi}"
+    return f"{_rule(name, s)} ({_examples(s)})"
+
+
+def _rule(name: str, s: Sizes) -> str:
     if len(s.lines) == 1:
         ((r, line),) = s.lines.items()
-        told = f"{name} = {_form(s.period, r)}, {_steps(s.period, r, line)}"
-    elif len(s.lines) <= 4 and _low(name, s) is not None and _high(name, s) is not None:
-        forms = " or ".join(_form(s.period, r) for r in s.lines)
-        bounds = [f"{name} >= {s.least}", *(_high(name, s) or [])]
-        if s.least == 1 and not s.finite:
-            bounds = ["k >= 0"]
-        told = f"{name} = {forms}, {', '.join((_low(name, s) or bounds[:1]) + bounds[1:])}"
-    else:
-        told = " and ".join(clauses(name, s))
-    return f"{told} ({_examples(s)})"
+        return f"{name} = {_form(s.period, r)}, {_steps(s.period, r, line)}"
+    low, high = _low(name, s), _high(name, s)
+    if low is None or high is None or len(s.lines) > min(4, s.period // 2):
+        return " and ".join(clauses(name, s))
+    forms = " or ".join(_form(s.period, r) for r in s.lines)
+    return f"{name} = {forms}, {', '.join(low + high or [f'{name} >= {s.least}'])}"
 
 
 def _form(period: int, r: int) -> str:
@@ -126,14 +127,26 @@ def just_outside(s: Sizes, count: int) -> list[int]:
     """Refused values >= 1 beside accepted ones: first past each bound, then off each residue."""
     if s.empty:
         return []
-    past: list[int] = []
-    for lo, hi in list(s.lines.values())[:count]:
-        past += [lo - s.period] if hi is None else [lo - s.period, hi + s.period]
-    near = [y for x in s.first(count + 1) for y in (x - 1, x + 1)]
+    found: dict[int, None] = {}
+    for x in _neighbours(s, count):
+        if x >= 1 and x not in s:
+            found[x] = None
+        if len(found) == count:
+            break
+    return sorted(found)
+
+
+def _neighbours(s: Sizes, count: int) -> Iterator[int]:
+    for lo, hi in islice(s.lines.values(), count):
+        yield lo - s.period
+        if hi is not None:
+            yield hi + s.period
     if s.greatest is not None:
-        near.insert(1, s.greatest + 1)
-    found = dict.fromkeys(x for x in past + near if x >= 1 and x not in s)
-    return sorted(list(found)[:count])
+        yield s.greatest + 1
+    starts = (lo for lo, _ in sorted(s.lines.values(), key=lambda line: line[0]))
+    for x in chain(islice(s, count + 1), starts):
+        yield x - 1
+        yield x + 1
 
 
 # --- one size under the accepted values ------------------------------------------------------

@@ -83,5 +83,3 @@ def _plain(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(_plain(v) for v in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from operator import eq
 from typing import Any
 
 from segc.code import Call, Helper, X
-from segc.dim import DimLike, text
+from segc.dim import DimLike, same_rate, text
 from segc.op import Example, Field, Need, Op, Operand, Pair, Problem, Style, attr, op
-from segc.ops.common import AXES, by, feature_map, shifted
+from segc.ops.common import AXES, by, feature_map, shifted, sizes
 from segc.types import Tensor
+
+
+def _same_scale(op: str, have: Sequence[DimLike], window: Sequence[DimLike]) -> None:
+    """Refuse to cut a map to the size of one of another resolution: what is left means nothing."""
+    if not all(map(same_rate, have, window)):
+        message = f"{op} cannot cut a map of {sizes(have)} to {sizes(window)}: the scales differ"
+        raise Problem("SEG203", message, operand=0)
 
 
 @op("crop")
@@ -58,6 +65,7 @@ def crop_at(x: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
     def infer(self, need: Need, x: Tensor, like: Tensor | None = None) -> Tensor:
         n, c, *have = feature_map(x, self.name)
         window = self.size or feature_map(like or x, self.name, 1)[2:]
+        _same_scale(self.name, have, window)
         for axis in (0, 1):
             self._inside(need, axis, have[axis], window[axis])
         return Tensor((n, c, *window))
@@ -123,6 +131,7 @@ def center_crop(x: Tensor, reference: Tensor) -> Tensor:
     def infer(self, need: Need, x: Tensor, reference: Tensor) -> Tensor:
         n, c, *have = feature_map(x, self.name)
         window = feature_map(reference, self.name, 1)[2:]
+        _same_scale(self.name, have, window)
         for axis in (0, 1):
             if have[axis] != window[axis]:
                 self._centred(need, axis, have[axis], window[axis])

@@ -91,8 +91,8 @@ class _Elementwise(Op):
         _same_rank(self.name, xs)
         shape = list(xs[0].shape)
         for i, x in enumerate(xs[1:], 1):
-            for axis, size in enumerate(x.shape):
-                shape[axis] = self._join(need, axis, shape[axis], size, xs, i)
+            for axis in sorted(range(len(shape)), key=lambda axis: axis == 1):  # channels last
+                shape[axis] = self._join(need, axis, shape[axis], x.shape[axis], xs, i)
         return Tensor(tuple(shape), _dtype(xs))
 
     def _join(

@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from segc.code import Call, Helper, Self, X
+from segc.dim import DimLike
 from segc.op import Example, Ints, Need, Op, Param, Problem, Style, attr, op
 from segc.ops.common import feature_map, known, ranked, sizes
 from segc.types import Tensor
+
+
+def _spread(need: Need, op: str, sizes_: tuple[DimLike, ...]) -> None:
+    """Demand more than one value to take a variance of: not all sizes may be 1."""
+    if any(isinstance(n, int) and n > 1 for n in sizes_):
+        return
+    message = f"{op} takes the variance of {sizes(sizes_)} values, and needs more than one"
+    problem = Problem("SEG205", message, operand=0)
+    need.at_least(sum(sizes_), len(sizes_) + 1, problem)
 
 
 def _affine(channels: Any, *names: str) -> tuple[Param, ...]:
@@ -52,6 +62,13 @@ class _BatchNorm(_Statistics):
         if not self.eps > 0:
             raise Problem("SEG210", "eps must be above 0", attr="eps")
 
+    def checked(self, need: Need, x: Tensor) -> Tensor:
+        """The operand, once it has a known number of channels and, if need be, a variance."""
+        known(x.shape[1], self.name)
+        if not self.track_running_stats:
+            _spread(need, self.name, (x.shape[0], *x.shape[2:]))
+        return x
+
 
 @op("batch_norm2d")
 class BatchNorm2d(_BatchNorm):
@@ -69,9 +86,8 @@ class BatchNorm2d(_BatchNorm):
     )
 
     def infer(self, need: Need, x: Tensor) -> Tensor:
-        _, c, *_ = feature_map(x, self.name)
-        known(c, self.name)
-        return x
+        feature_map(x, self.name)
+        return self.checked(need, x)
 
 
 @op("batch_norm1d")
@@ -87,8 +103,7 @@ class BatchNorm1d(_BatchNorm):
 
     def infer(self, need: Need, x: Tensor) -> Tensor:
         ranked(x, self.name, (2, 3), "features [N, C] or [N, C, L]")
-        known(x.shape[1], self.name)
-        return x
+        return self.checked(need, x)
 
 
 @op("instance_norm2d")
@@ -109,8 +124,7 @@ class InstanceNorm2d(_Statistics):
         _, c, h, w = feature_map(x, self.name)
         known(c, self.name)
         if not self.track_running_stats:
-            message = f"a map of {sizes((h, w))} has no variance: instance_norm2d needs two pixels"
-            need.at_least(h + w, 3, Problem("SEG205", message, operand=0))
+            _spread(need, self.name, (h, w))
         return x
 
 
@@ -140,9 +154,7 @@ class GroupNorm(Op):
             message = f"{c} channels do not divide into {self.num_groups} groups"
             raise Problem("SEG202", message, attr="num_groups", operand=0)
         if c == self.num_groups:
-            others = (x.shape[0], *x.shape[2:])
-            message = f"a group of one value has no variance: {sizes(x.shape)} in {c} groups"
-            need.at_least(sum(others), len(others) + 1, Problem("SEG205", message, operand=0))
+            _spread(need, self.name, (x.shape[0], *x.shape[2:]))
         return x
 
     def parameters(self, x: Tensor) -> tuple[Param, ...]:

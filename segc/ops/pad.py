@@ -5,7 +5,7 @@ from __future__ import annotations
 from segc.code import Call, X
 from segc.dim import DimLike, text
 from segc.op import Example, Field, Need, Op, Problem, Quad, Style, attr, op
-from segc.ops.common import AXES, feature_map, one, positive, shifted
+from segc.ops.common import AXES, feature_map, one, shifted
 from segc.types import Tensor
 
 LAYERS = {
@@ -59,10 +59,13 @@ class Pad(Op):
             message = f"{self.mode} padding of {max(sides)} needs a map of {AXES[axis]} {least} or "
             message += f"more, this one has {text(size)}"
             need.at_least(size, least, Problem("SEG205", message, attr="padding", operand=0))
-        out = size + sum(sides)
-        if min(sides) < 0:
-            positive(need, self.name, axis, out, "padding")
-        return out
+        cut = -sum(n for n in sides if n < 0)
+        if cut:
+            message = f"pad cuts {cut} pixels off a map of {AXES[axis]} {text(size)}"
+            problem = Problem("SEG205", message, attr="padding", operand=0)
+            least = 1 - sum(sides)
+            need.at_least(size, least if self.mode == "replicate" else max(cut, least), problem)
+        return size + sum(sides)
 
     def field(self, axis: int, fields: tuple[Field, ...], lengths: tuple[int, ...] = ()) -> Field:
         return shifted(fields[0], -self.sides(axis)[0])

@@ -31,11 +31,10 @@ class _Window(Op):
         return self.stride or self.kernel_size
 
     def validate(self) -> None:
-        for axis in (0, 1):
-            window = reach(self.kernel_size[axis], self.dilation[axis])
-            if 2 * self.padding[axis] > window:
-                message = f"padding {self.padding[axis]} is more than half the window of {window}"
-                hint = "an own `pad` layer can add more"
+        for padding, kernel in zip(self.padding, self.kernel_size, strict=True):
+            if 2 * padding > kernel:
+                message = f"padding {padding} is more than half the kernel_size {kernel}"
+                hint = "a `pad` layer of its own can add more"
                 raise Problem("SEG210", message, attr="padding", hint=hint)
 
     def pooled(self, need: Need, size: DimLike, axis: int) -> DimLike:

@@ -167,7 +167,7 @@ def corner_size(x: Tensor, z: int) -> tuple[int, int]:
         reach = 1 if self.mode == "bilinear" else 2
         if self.antialias:
             support = reach * max(ratio, Fraction(1))
-            return floor(centre - support + HALF), floor(centre + support + HALF) - 1
+            return floor(centre - support + HALF), ceil(centre + support - HALF) - 1
         at = o * ratio if self.align_corners else centre - HALF
         if at.denominator == 1:
             return int(at), int(at)

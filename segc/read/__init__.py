@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import segc.ops  # noqa: F401  (fills the operator registry)
-from segc.diag import Report, did_you_mean
+from segc.diag import Report
 from segc.ir import Graph
 from segc.read.expand import MAX_LAYERS
 from segc.read.files import Files
@@ -44,4 +44,15 @@ def read(
     env = parameter_values(spec.params, params, report)
     if env is None:
         return None
-    return build_graph(spec, env, report, max_layers, source.file)
+    graph = build_graph(spec, env, report, max_layers, source.file)
+    return replace(graph, digest=_digest(files.sources.values()))
+
+
+def _digest(sources: Iterable[Source]) -> str:
+    """sha256 over the texts, in the order they were read."""
+    import hashlib
+
+    total = hashlib.sha256()
+    for source in sources:
+        total.update(source.text.encode())
+    return total.hexdigest()

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
-from segc.diag import Note, Report, did_you_mean
+from segc.diag import Note, Report
 from segc.ir import Node, Ref, Scope
 from segc.loc import Loc
 from segc.op import REGISTRY, Op, Problem
 from segc.read.inits import read_init
 from segc.read.resolve import BROKEN, Frame, Resolver
 from segc.read.reuse import reapply
+from segc.read.signature import Signatures
 from segc.read.spec import BlockDecl, LayerDecl, ParamDecl, check_param
 from segc.read.values import ValueFault, YNode, attribute, number, shown, text
 from segc.read.yaml import Scalar, Sequence_
 
 MAX_LAYERS = 20_000
 MAX_NESTING = 24
+STEPS = 4  # entries expanded for each layer allowed: groups count, absent and faulty layers too
 
 
 class TooLarge(Exception):
@@ -43,8 +45,11 @@ class Expander:
         self.blocks, self.report, self.max_layers = blocks, report, max_layers
         self.nodes: dict[str, Node] = {}
         self.scopes: dict[str, Scope] = {}
+        self.signatures = Signatures(blocks, report)
         self.resolver = Resolver(self.nodes, self.scopes, report)
         self.stack: list[str] = []
+        self.steps = 0
+        self.used: set[str] = set()  # blocks that were instantiated
 
     # --- lists of layers --------------------------------------------------------------------
     def expand_list(self, frame: Frame) -> Ref:
@@ -61,7 +66,7 @@ class Expander:
 
     def layer(self, decl: LayerDecl, frame: Frame) -> Ref:
         """Expand one entry of a list; the value its name stands for."""
-        if not self._target_exists(decl):
+        if not self.signatures.exists(decl):
             return BROKEN
         wired = self._operands(decl, frame)
         only = self._only(decl, frame)
@@ -80,6 +85,9 @@ class Expander:
         wired: Wired,
         only: str | None,
     ) -> Ref:
+        self.steps += 1
+        if self.steps > STEPS * self.max_layers:
+            self._too_large(decl.loc)
         if BROKEN in wired.refs and decl.kind != "op":
             return BROKEN
         if decl.kind == "op":
@@ -93,25 +101,6 @@ class Expander:
             return self._block(decl, path, env, wired, only)
         return reapply(self, decl, path, frame, wired, only)
 
-    def _target_exists(self, decl: LayerDecl) -> bool:
-        if decl.kind == "op":
-            return self._known(decl, "operator", REGISTRY, "SEG101")
-        if decl.kind == "block":
-            return self._known(decl, "block", self.blocks, "SEG110")
-        return True
-
-    def _known(self, decl: LayerDecl, what: str, table: Mapping[str, Any], code: str) -> bool:
-        if decl.target in table:
-            return True
-        hint = did_you_mean(decl.target, table)
-        if hint is None and what == "operator" and decl.target in self.blocks:
-            hint = f"it is a block: write `block: {decl.target}`"
-        hint = hint or ("`segc explain` lists them" if what == "operator" else None)
-        if what == "block":
-            hint = hint or f"blocks here: {', '.join(table) or 'none'}"
-        self.report.error(code, f"unknown {what} `{decl.target}`", decl.target_loc, hint=hint)
-        return False
-
     # --- common keys ------------------------------------------------------------------------
     def _operands(self, decl: LayerDecl, frame: Frame) -> Wired:
         node = decl.keys.get("from")
@@ -123,7 +112,7 @@ class Expander:
         items = node.items if isinstance(node, Sequence_) else (node,)
         refs, locs = [], []
         for item in items:
-            if isinstance(item, Scalar) and item.text:
+            if isinstance(item, Scalar) and _is_name(item.value):
                 refs.append(self.resolver.value(item.text, item.loc, frame, decl.name))
             else:
                 hint = "for example `from: [bridge, enc4]`"
@@ -153,18 +142,14 @@ class Expander:
         try:
             return number(node, kind, env)
         except ValueFault as fault:
-            self._fault(what, fault)
+            fault.tell(self.report, f"`{what}`")
             return default
-
-    def _fault(self, what: str, fault: ValueFault) -> None:
-        message = f"`{what}` {fault.message}" if fault.code == "SEG103" else fault.message
-        self.report.error(fault.code, message, fault.loc, hint=fault.hint)
 
     # --- shapes of expansion ----------------------------------------------------------------
     def _absent(self, decl: LayerDecl, frame: Frame, wired: Wired, only: str | None) -> Ref:
+        self.signatures.unexpanded(decl)
         if not wired.refs:
             return BROKEN
-        self._attr_names(decl)
         path, first = frame.join(decl.name), wired.refs[0]
         if decl.kind == "op":
             identity = REGISTRY["identity"]()
@@ -186,11 +171,13 @@ class Expander:
             return BROKEN
         path = frame.join(decl.name)
         last, refs = BROKEN, wired.refs
+        faults = len(self.report.diagnostics)
         for i in range(count):
-            last = self._one(
-                decl, f"{path}.{i}", frame, {**frame.env, "i": i}, replace(wired, refs=refs), only
-            )
-            refs = (last, *wired.refs[1:])
+            env = {**frame.env, "i": i}
+            last = self._one(decl, f"{path}.{i}", frame, env, replace(wired, refs=refs), only)
+            if len(self.report.diagnostics) > faults:
+                return BROKEN  # the other copies have the same fault
+            refs = (last, *wired.refs[1:]) if wired.refs else ()
         self.scopes[path] = Scope(
             path,
             "repeat",
@@ -217,7 +204,8 @@ class Expander:
             self.report.error("SEG307", message, wired.locs[1], hint=hint)
         last = wired.refs[0] if wired.refs else None
         inner = Frame(path, env, decl.layers, last=last, parent=frame, only=only)
-        return self._scope(inner, "group", decl, None, {}, (("x", last),) if last else ())
+        inputs = (("x", last),) if last else ()
+        return self._scope(inner, "group", decl, None, {}, inputs, wired.locs[:1])
 
     def _scope(
         self,
@@ -227,13 +215,23 @@ class Expander:
         block: str | None,
         params: Mapping[str, Any],
         inputs: tuple[tuple[str, Ref], ...],
+        input_locs: tuple[Loc, ...],
     ) -> Ref:
         self.stack.append(block or "")
         output = self.expand_list(inner)
         self.stack.pop()
         children = tuple(d.name for d in inner.declared)
         self.scopes[inner.path] = Scope(
-            inner.path, kind, decl.loc, block, params, inputs, output, children, inner.only
+            inner.path,
+            kind,
+            decl.loc,
+            block,
+            params,
+            inputs,
+            output,
+            children,
+            inner.only,
+            input_locs=input_locs,
         )
         return output
 
@@ -258,8 +256,9 @@ class Expander:
         if params is None:
             return BROKEN
         inputs = tuple(zip(block.inputs, wired.refs, strict=True))
+        self.used.add(block.name)
         inner = Frame(path, params, block.layers, dict(inputs), wired.refs[0], None, only)
-        return self._scope(inner, "block", decl, block.name, params, inputs)
+        return self._scope(inner, "block", decl, block.name, params, inputs, wired.locs)
 
     def _count(self, decl: LayerDecl, wired: Wired, wants: str, defined: Loc | None = None) -> None:
         got = len(wired.refs)
@@ -272,19 +271,12 @@ class Expander:
     def _params(
         self, decl: LayerDecl, block: BlockDecl, env: Mapping[str, Any]
     ) -> dict[str, Any] | None:
-        ok = self._attr_names(decl)
+        ok = self.signatures.complete(decl)
         values: dict[str, Any] = {}
         for name, param in block.params.items():
             if name in decl.attrs:
-                value = self._param(param, decl.attrs[name][1], env)
-                ok = ok and value is not None
-                values[name] = value
-            elif param.default is None:
-                note = Note(param.loc, "declared here")
-                message = f"block `{block.name}` needs `{name}` ({param.type})"
-                hint = f"add `{name}: …` to `{decl.name}`"
-                self.report.error("SEG104", message, decl.loc, notes=(note,), hint=hint)
-                ok = False
+                values[name] = self._param(param, decl.attrs[name][1], env)
+                ok = ok and values[name] is not None
             else:
                 values[name] = param.default
         return values if ok else None
@@ -298,27 +290,12 @@ class Expander:
             else:
                 value = number(node, param.type, env)
         except ValueFault as fault:
-            self._fault(param.name, fault)
+            fault.tell(self.report, f"`{param.name}`")
             return None
         return value if check_param(param, value, node.loc, self.report) else None
 
     # --- operators --------------------------------------------------------------------------
-    def _attr_names(self, decl: LayerDecl) -> bool:
-        """Report keys the operator or block does not have."""
-        if decl.kind == "op":
-            known: Mapping[str, Any] = REGISTRY[decl.target].attrs
-        else:
-            known = self.blocks[decl.target].params if decl.kind == "block" else {}
-        ok = True
-        for name, (key, _) in decl.attrs.items():
-            if name in known:
-                continue
-            what = f"`{decl.target}`" if decl.target else "a group"
-            hint = did_you_mean(name, known) or f"it has {', '.join(known) or 'none'}"
-            self.report.error("SEG102", f"{what} has no argument `{name}`", key.loc, hint=hint)
-            ok = False
-        return ok
-
+    # --- operators --------------------------------------------------------------------------
     def _op(
         self,
         decl: LayerDecl,
@@ -359,16 +336,11 @@ class Expander:
     def _attributes(
         self, decl: LayerDecl, cls: type[Op], frame: Frame, env: Mapping[str, Any]
     ) -> tuple[dict[str, Any] | None, list[tuple[Ref, Loc]]]:
-        ok = self._attr_names(decl)
+        ok = self.signatures.complete(decl)
         values: dict[str, Any] = {}
         extra: list[tuple[Ref, Loc]] = []
         for name, a in cls.attrs.items():
             if name not in decl.attrs:
-                if a.required:
-                    message = f"`{decl.target}` needs `{name}` ({a.doc})"
-                    hint = f"add `{name}: …` to `{decl.name}`"
-                    self.report.error("SEG104", message, decl.loc, hint=hint)
-                    ok = False
                 continue
             node = decl.attrs[name][1]
             try:
@@ -379,7 +351,7 @@ class Expander:
                 else:
                     values[name] = attribute(a, node, env)
             except ValueFault as fault:
-                self._fault(name, fault)
+                fault.tell(self.report, f"`{name}`")
                 ok = False
         return (values if ok else None), extra
 
@@ -413,10 +385,23 @@ class Expander:
 
     def add(self, node: Node) -> None:
         if len(self.nodes) >= self.max_layers:
-            message = f"the network would have more than {self.max_layers:,} layers"
-            self.report.error("SEG313", message, node.loc, hint="lower `repeat`")
-            raise TooLarge
+            self._too_large(node.loc)
         self.nodes[node.name] = node
+
+    def check_unused_blocks(self) -> None:
+        """A block nothing instantiates may not hide mistakes."""
+        for name, block in self.blocks.items():
+            for decl in block.layers if name not in self.used else ():
+                self.signatures.unexpanded(decl)
+
+    def _too_large(self, loc: Loc) -> NoReturn:
+        message = f"the network would have more than {self.max_layers:,} layers"
+        self.report.error("SEG313", message, loc, hint="lower `repeat`")
+        raise TooLarge
+
+
+def _is_name(value: Any) -> bool:
+    return bool(value) if isinstance(value, str) else type(value) is int  # layers may be numbered
 
 
 def _list_param(node: YNode, env: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -143,9 +143,20 @@ class _Parser:
             level = _BINARY[text][0] if kind == "op" and text in _BINARY else 0
             if level < floor:
                 return left
+            if text in _COMPARISONS:
+                left = self.comparison(left, offset)
+                continue
             self.at += 1
             right = self.binary(level if text == "**" else level + 1)
             left = ("bin", text, left, right, offset)
+
+    def comparison(self, first: Tree, offset: int) -> Tree:
+        """`a < b <= c` holds when both comparisons do, as in Python."""
+        rest: list[Tree] = []
+        while self.tokens[self.at][1] in _COMPARISONS:
+            _, text, at = self.next()
+            rest.append((text, self.binary(5), at))
+        return ("compare", first, tuple(rest), offset)
 
     def unary(self) -> Tree:
         _, _, offset = self.tokens[self.at]
@@ -218,18 +229,6 @@ def parse(text: str) -> Tree:
     return _Parser(text).parse()
 
 
-def names(tree: Tree) -> frozenset[str]:
-    """The parameters an expression reads."""
-    if tree[0] == "name":
-        return frozenset((tree[1],))
-    found: frozenset[str] = frozenset()
-    for part in tree[1:]:
-        for item in part if isinstance(part, tuple) and part and isinstance(part[0], tuple) else (part,):
-            if isinstance(item, tuple) and item and isinstance(item[0], str):
-                found |= names(item)
-    return found
-
-
 def evaluate(text: str, scope: Mapping[str, Value]) -> Value:
     """The value of an expression with the parameters in `scope`, or ExprError."""
     return _walk(parse(text), scope)
@@ -245,6 +244,8 @@ def _walk(tree: Tree, scope: Mapping[str, Value]) -> Any:
         return scope[tree[1]]
     if kind == "bin":
         return _binary(tree, scope)
+    if kind == "compare":
+        return _compare(tree, scope)
     if kind == "if":
         return _walk(tree[2] if _walk(tree[1], scope) else tree[3], scope)
     if kind == "and":
@@ -265,19 +266,32 @@ def _walk(tree: Tree, scope: Mapping[str, Value]) -> Any:
     return _FUNCTIONS[tree[1]](values)
 
 
+def _compare(tree: Tree, scope: Mapping[str, Value]) -> bool:
+    a = _walk(tree[1], scope)
+    for symbol, right, offset in tree[2]:
+        b = _walk(right, scope)
+        if symbol not in ("==", "!="):
+            a, b = _numeric(a, offset), _numeric(b, offset)
+        if not _BINARY[symbol][1](a, b):
+            return False
+        a = b
+    return True
+
+
 def _binary(tree: Tree, scope: Mapping[str, Value]) -> Any:
     _, symbol, left, right, offset = tree
-    a, b = _walk(left, scope), _walk(right, scope)
-    if symbol in ("==", "!="):
-        return _BINARY[symbol][1](a, b)
-    a, b = _numeric(a, offset), _numeric(b, offset)
+    a = _numeric(_walk(left, scope), offset)
+    b = _numeric(_walk(right, scope), offset)
     if symbol in ("//", "%") and b == 0:
         raise ExprError("division by zero", offset)
     if symbol == "**" and (abs(b) > MAX_EXPONENT or abs(a) > 2**20):
         raise ExprError(f"exponent larger than {MAX_EXPONENT} or base larger than 2**20", offset)
     if symbol == "**" and a == 0 and b < 0:
         raise ExprError("division by zero", offset)
-    value = _BINARY[symbol][1](a, b)
+    try:
+        value = _BINARY[symbol][1](a, b)
+    except OverflowError:
+        raise ExprError("the result is out of range", offset) from None
     if isinstance(value, complex) or abs(value) >= MAX_INT:
         raise ExprError("the result is out of range", offset)
     return value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from segc.diag import Fail, Note, Report
 from segc.loc import Loc
@@ -19,6 +21,8 @@ from segc.read.yaml import STRICT, Limits, Mapping_, Scalar, Sequence_, parse
 from segc.source import Source
 
 MAX_DEPTH = 8
+MAX_SIZE = 4 << 20  # characters of all included files
+_T = TypeVar("_T")
 BLOCK_FILE_KEYS = ("segc", "title", "source", "notes", "use", "blocks")
 
 
@@ -30,6 +34,9 @@ class Files:
     limits: Limits = STRICT
     sources: dict[str, Source] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)  # the chain being read, to find cycles
+    libraries: dict[str, dict[str, BlockDecl]] = field(default_factory=dict)  # those read, by file
+    named: dict[tuple[str, str], Source] = field(default_factory=dict)  # by file and name in it
+    size: int = 0  # characters read so far
 
     def document(self, source: Source) -> Mapping_ | None:
         """The spec with its variants merged in, or None after a report."""
@@ -57,7 +64,8 @@ class Files:
     def _use(self, value: YNode, found: dict[str, BlockDecl]) -> None:
         if not isinstance(value, Sequence_):
             hint = "for example use: [blocks/resnet.yaml]"
-            self.report.error("SEG103", f"`use` needs a list of files, got {shown(value)}", value.loc, hint=hint)
+            message = f"`use` needs a list of files, got {shown(value)}"
+            self.report.error("SEG103", message, value.loc, hint=hint)
             return
         for item in value.items:
             beside = self.sources.get(item.loc.file)
@@ -76,7 +84,12 @@ class Files:
             self.report.error("SEG310", f"two block files define `{name}`", loc, notes=notes)
         found[name] = block
 
-    def _block_file(self, source: Source) -> dict[str, BlockDecl] | None:
+    def _block_file(self, source: Source) -> dict[str, BlockDecl]:
+        if source.file not in self.libraries:
+            self.libraries[source.file] = self._library(source) or {}
+        return self.libraries[source.file]
+
+    def _library(self, source: Source) -> dict[str, BlockDecl] | None:
         self.sources[source.file] = source
         document = parse(source, self.report, self.limits)
         if document is None:
@@ -93,12 +106,34 @@ class Files:
             found.update(read_blocks(entries["blocks"][1], found, self.report))
         return found
 
-    def _nested(self, node, source, read):  # type: ignore[no-untyped-def]
+    def _nested(self, node: YNode, source: Source, read: Callable[[Source], _T]) -> _T | None:
         """Open a file named in another one and read it; the chain may not bite its tail."""
+        other = self._opened(node, source)
+        if other is None:
+            return None
+        chain = [*self.open, source.file]
+        if other.file in chain:
+            way = " -> ".join([*chain[chain.index(other.file) :], other.file])
+            self.report.error("SEG312", f"files include each other: {way}", node.loc)
+            return None
+        if len(chain) > MAX_DEPTH:
+            message = f"files include files more than {MAX_DEPTH} deep"
+            self.report.error("SEG312", message, node.loc, hint="name the last ones directly")
+            return None
+        self.open.append(source.file)
+        try:
+            return read(other)
+        finally:
+            self.open.pop()
+
+    def _opened(self, node: YNode, source: Source) -> Source | None:
         if not isinstance(node, Scalar) or not isinstance(node.value, str):
             message = f"needs the name of a file, got {shown(node)}"
             self.report.error("SEG103", message, node.loc)
             return None
+        known = self.named.get((source.file, node.text))
+        if known is not None:
+            return known
         try:
             other = source.open_beside(node.text)
         except Fail as fail:
@@ -107,13 +142,10 @@ class Files:
             for d in fail.diagnostics:
                 self.report.error(d.code, d.message, node.loc, hint=d.hint)
             return None
-        chain = [*self.open, source.file]
-        if other.file in chain or len(chain) > MAX_DEPTH:
-            way = " -> ".join([*chain, other.file])
-            self.report.error("SEG312", f"files include each other: {way}", node.loc)
-            return None
-        self.open.append(source.file)
-        try:
-            return read(other)
-        finally:
-            self.open.pop()
+        self.size += len(other.text) if other.file not in self.sources else 0
+        if self.size <= MAX_SIZE:
+            self.named[source.file, node.text] = other
+            return other
+        message = f"the files of this spec have more than {MAX_SIZE >> 20} MiB"
+        self.report.error("SEG003", message, node.loc)
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from segc.diag import Report, did_you_mean
+from segc.diag import Report
 from segc.op import Attr
 from segc.read.values import Env, ValueFault, YNode, attribute, shown
 from segc.read.yaml import Mapping_, Scalar
@@ -55,9 +55,7 @@ def read_init(
         return found
     for key, value in node.entries:
         if key.text not in weights:
-            hint = did_you_mean(key.text, weights) or (
-                f"{what} has {', '.join(weights)}" if weights else f"{what} has no weights"
-            )
+            hint = report.suggest(key.text, weights, "it has")
             message = f"{what} has no weight `{key.text}`"
             report.error("SEG107", message, key.loc, hint=hint)
             continue
@@ -72,21 +70,21 @@ def _initialiser(node: YNode, env: Env, report: Report) -> dict[str, Any] | None
     if name is None:
         return None
     if name.text not in INITIALISERS:
-        hint = did_you_mean(name.text, INITIALISERS) or f"one of {', '.join(INITIALISERS)}"
+        hint = report.suggest(name.text, INITIALISERS, "there is")
         report.error("SEG105", f"`{name.text}` is not an initialiser", name.loc, hint=hint)
         return None
     known = {a.name: a for a in INITIALISERS[name.text][0]}
     values: dict[str, Any] = {}
     for key, value in args:
         if key.text not in known:
-            hint = did_you_mean(key.text, known) or f"known: {', '.join(known) or 'none'}"
+            hint = report.suggest(key.text, known, "it has")
             message = f"`{name.text}` has no argument `{key.text}`"
             report.error("SEG102", message, key.loc, hint=hint)
             continue
         try:
             values[key.text] = attribute(known[key.text], value, env)
         except ValueFault as fault:
-            report.error(fault.code, f"`{key.text}` {fault.message}", fault.loc, hint=fault.hint)
+            fault.tell(report, f"`{key.text}`")
     for a in known.values():
         if a.required and a.name not in values:
             report.error("SEG104", f"`{name.text}` needs `{a.name}`", name.loc)

@@ -71,6 +71,15 @@ def _reserved(name: Scalar, report: Report) -> bool:
     return True
 
 
+def check_local(name: Scalar, report: Report) -> bool:
+    """Report a parameter, input or size that would hide a name the emitted module uses."""
+    if name.text not in MODULE_LOCALS:
+        return True
+    message = f"`{name.text}` is reserved: the emitted module uses it"
+    report.error("SEG306", message, name.loc, hint=f"rename it, for example `{name.text}_`")
+    return False
+
+
 def check_model_name(name: Scalar, report: Report) -> bool:
     """Report a class name that is no identifier or would hide a library."""
     if not check_identifier(name, report, "model"):

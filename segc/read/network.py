@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
-from segc.diag import Report, did_you_mean
+from segc.diag import Report
 from segc.ir import Graph, Input, Ref
 from segc.op import REGISTRY
 from segc.read.expand import Expander, TooLarge
 from segc.read.inits import read_init
-from segc.read.names import check_identifier
+from segc.read.names import check_identifier, check_local
 from segc.read.resolve import BROKEN, Frame
 from segc.read.spec import Spec, as_mapping, unknown_key
 from segc.read.transform import read_transforms
+from segc.read.unread import check_unread
 from segc.read.values import ValueFault, YNode, number, shown
-from segc.read.yaml import Scalar, Sequence_
+from segc.read.yaml import Mapping_, Scalar, Sequence_
 
 INPUT_KEYS = {"shape": "sizes, for example [N, 3, H, W]", "dtype": "float or int"}
+DTYPES = ("float", "int")
+CONSTRAINT_WORDS = ("floor", "ceil", "min", "max")  # functions in the printed sizes
 
 
 def build_graph(
@@ -34,6 +36,7 @@ def build_graph(
     try:
         expander.expand_list(frame)
         outputs = _outputs(top["outputs"], expander, frame, report) if "outputs" in top else {}
+        expander.check_unused_blocks()
     except TooLarge:
         outputs = {}
     nodes = tuple(expander.nodes.values())
@@ -54,15 +57,19 @@ def build_graph(
         title=_text(top.get("title")),
         source=_text(top.get("source")),
         notes=_text(top.get("notes")),
+        block_docs={name: b.doc for name, b in spec.blocks.items() if b.doc},
+        param_docs={name: p.doc for name, p in spec.params.items() if p.doc},
         inits=_inits(top["init"], env, report) if "init" in top else {},
         losses=_losses(top, outputs, report),
         recipe=_recipe(top, report),
         file=file,
         loc=spec.loc,
     )
-    if "transforms" not in top:
-        return graph
-    return read_transforms(top["transforms"], graph, env, report)
+    if "transforms" in top:
+        graph = read_transforms(top["transforms"], graph, env, report)
+    if not report.failed:  # a misspelt name would be told twice
+        check_unread(spec, report)
+    return graph
 
 
 def _losses(
@@ -84,7 +91,7 @@ def _recipe(top: Mapping[str, YNode], report: Report) -> Mapping[str, Any]:
 
 
 def _text(node: YNode | None) -> str:
-    return node.text.strip() if isinstance(node, Scalar) and isinstance(node.value, str) else ""
+    return node.text.strip() if node is not None and _is_text(node) else ""
 
 
 def _only(ref: Ref, expander: Expander) -> str | None:
@@ -95,26 +102,33 @@ def _inputs(node: YNode, env: Mapping[str, Any], report: Report) -> dict[str, In
     mapping = as_mapping(node, "`inputs`", report)
     found: dict[str, Input] = {}
     for key, value in mapping.entries if mapping else ():
-        if not check_identifier(key, report, "input"):
+        if not check_identifier(key, report, "input") or not check_local(key, report):
             continue
         shape, dtype = value, "float"
-        if not isinstance(value, (Scalar, Sequence_)):
+        if isinstance(value, Mapping_):
             entries = {k.text: (k, v) for k, v in value.entries}
             for k, _ in entries.values():
                 if k.text not in INPUT_KEYS:
                     unknown_key(k, INPUT_KEYS, f"input `{key.text}`", report, "SEG107")
             shape = entries["shape"][1] if "shape" in entries else value
-            dtype = _text(entries["dtype"][1]) if "dtype" in entries else "float"
+            dtype = _dtype(entries["dtype"][1], report) if "dtype" in entries else "float"
         sizes = _shape(shape, env, report)
-        if sizes:
-            found[key.text] = Input(key.text, sizes, dtype, key.loc)
+        found[key.text] = Input(key.text, sizes, dtype, key.loc)
     if mapping is not None and not mapping.entries:
         report.error("SEG104", "`inputs` is empty", mapping.loc, hint="image: [N, 3, H, W]")
     return found
 
 
+def _dtype(node: YNode, report: Report) -> str:
+    if isinstance(node, Scalar) and node.value in DTYPES:
+        return node.text
+    message = f"{shown(node)} is not a type of values"
+    report.error("SEG105", message, node.loc, hint=f"one of {', '.join(DTYPES)}")
+    return "float"
+
+
 def _shape(node: YNode, env: Mapping[str, Any], report: Report) -> tuple[int | str, ...]:
-    if not isinstance(node, Sequence_):
+    if not isinstance(node, Sequence_) or not node.items:
         message = f"an input needs its shape, got {shown(node)}"
         report.error("SEG103", message, node.loc, hint="for example [N, 3, H, W]")
         return ()
@@ -123,18 +137,25 @@ def _shape(node: YNode, env: Mapping[str, Any], report: Report) -> tuple[int | s
 
 def _size(item: YNode, env: Mapping[str, Any], report: Report) -> int | str:
     """A symbol (a plain name that is no parameter), or a positive integer expression."""
-    if isinstance(item, Scalar) and isinstance(item.value, str) and item.text not in env:
-        if item.text.isidentifier():
-            check_identifier(item, report, "size")
-            return item.text
+    if _is_text(item) and item.text not in env and item.text.isidentifier():
+        if item.text in CONSTRAINT_WORDS:
+            message = f"`{item.text}` is a function in the printed sizes"
+            report.error("SEG306", message, item.loc, hint="name the size otherwise")
+        elif check_identifier(item, report, "size"):
+            check_local(item, report)
+        return item.text
     try:
         value = number(item, "int", env)
         if value >= 1:
             return int(value)
         report.error("SEG105", f"a size is at least 1, got {value}", item.loc)
     except ValueFault as fault:
-        report.error(fault.code, f"a size {fault.message}", fault.loc, hint=fault.hint)
+        fault.tell(report, "a size")
     return 1
+
+
+def _is_text(node: YNode) -> TypeGuard[Scalar]:
+    return isinstance(node, Scalar) and isinstance(node.value, str)
 
 
 def _outputs(node: YNode, expander: Expander, frame: Frame, report: Report) -> dict[str, Ref]:
@@ -143,7 +164,7 @@ def _outputs(node: YNode, expander: Expander, frame: Frame, report: Report) -> d
     for key, value in mapping.entries if mapping else ():
         if not check_identifier(key, report, "output"):
             continue
-        if not isinstance(value, Scalar) or not isinstance(value.value, str):
+        if not _is_text(value):
             message = f"output `{key.text}` needs the name of a layer, got {shown(value)}"
             report.error("SEG103", message, value.loc)
             continue
@@ -163,7 +184,7 @@ def _inits(
     known = [name for name, cls in REGISTRY.items() if cls.weights]
     for key, value in mapping.entries if mapping else ():
         if key.text not in known:
-            hint = did_you_mean(key.text, known) or f"operators with weights: {', '.join(known)}"
+            hint = report.suggest(key.text, known, "operators with weights:")
             message = f"`{key.text}` is not an operator with weights"
             report.error("SEG101", message, key.loc, hint=hint)
             continue

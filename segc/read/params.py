@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from segc.diag import Report, did_you_mean
+from segc.diag import Report
 from segc.read import expr
 from segc.read.spec import ParamDecl, check_param
 
@@ -18,16 +18,15 @@ def parameter_values(
     report.failed = False
     for name in given:
         if name not in declared:
-            known = ", ".join(declared) or "none"
-            hint = did_you_mean(name, declared) or f"its parameters: {known}"
+            hint = report.suggest(name, declared, "its parameters:")
             report.error("SEG114", f"the spec has no parameter `{name}`", hint=hint)
-    values = {}
+    values: dict[str, Any] = {}
     for name, decl in declared.items():
         value = from_text(decl, given[name]) if name in given else decl.default
         if value is None:
             hint = f"give a default in the spec or --set {name}=VALUE"
             report.error("SEG114", f"parameter `{name}` has no value", decl.loc, hint=hint)
-        elif check_param(decl, value, decl.loc, report):
+        elif name not in given or check_param(decl, value, decl.loc, report):
             values[name] = value
     bad, report.failed = report.failed, report.failed or before
     return None if bad else values

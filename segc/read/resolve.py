@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from segc.diag import Note, Report, did_you_mean
+from segc.diag import Note, Report
 from segc.ir import Node, Ref, Scope
 from segc.loc import Loc
 from segc.read.spec import LayerDecl
@@ -31,6 +32,17 @@ class Frame:
     parent: Frame | None = None
     only: str | None = None
 
+    @cached_property
+    def by_name(self) -> dict[str, LayerDecl]:
+        """The entries of the list, those further down too."""
+        return {decl.name: decl for decl in self.declared}
+
+    @property
+    def own_name(self) -> str:
+        """What the list around this one calls it."""
+        outer = f"{self.parent.path}." if self.parent and self.parent.path else ""
+        return self.path.removeprefix(outer).partition(".")[0]
+
     def join(self, name: str) -> str:
         return f"{self.path}.{name}" if self.path else name
 
@@ -42,6 +54,7 @@ class Resolver:
         self, nodes: Mapping[str, Node], scopes: Mapping[str, Scope], report: Report
     ) -> None:
         self.nodes, self.scopes, self.report = nodes, scopes, report
+        self.cycles: set[frozenset[str]] = set()
 
     def value(self, text: str, loc: Loc, frame: Frame, me: str) -> Ref:
         """The value a name stands for; BROKEN after a report."""
@@ -60,6 +73,8 @@ class Resolver:
         while frame is not None:
             if name in frame.names:
                 return frame.names[name]
+            if name in frame.by_name:
+                return None  # a name of this list never means one outside, wherever it stands
             frame = frame.parent
         return None
 
@@ -83,42 +98,55 @@ class Resolver:
             return node.inputs[0] if node.inputs else BROKEN
         if part in node.op.ports:
             return Ref(node.name, part)
-        if part == "indices":
+        message = f"`{text}` does not exist: {node.op.name} has no output `{part}`"
+        if node.absent:
+            message, hint = f"`{text}` does not exist", f"the `when` of `{node.name}` is false here"
+        elif part == "indices" and "return_indices" in node.op.attrs:
             hint = "add `return_indices: true` to it"
         else:
-            hint = did_you_mean(part, node.op.ports) or f"it has {', '.join(node.op.ports)}"
+            hint = self.report.suggest(part, (*node.op.ports, "input"), "it has")
         note = Note(node.loc, f"`{node.name}` is defined here")
-        message = f"`{text}`: {node.op.name} has no output `{part}`"
         self.report.error("SEG301", message, loc, hint=hint, notes=(note,))
         return BROKEN
 
     def _no_member(self, scope: Scope, part: str, text: str, loc: Loc) -> None:
         if scope.absent:
-            hint = "its `when` is false here"
+            hint = f"the `when` of `{scope.path}` is false here"
         else:
-            names = ", ".join(scope.children[:12])
-            hint = did_you_mean(part, scope.children) or f"it has {names}"
+            hint = self.report.suggest(part, scope.children, "it has")
         note = Note(scope.loc, f"`{scope.path}` is defined here")
         message = f"`{text}` does not exist: `{scope.path}` has no layer `{part}`"
         self.report.error("SEG301", message, loc, hint=hint, notes=(note,))
 
     def _missing(self, first: str, text: str, loc: Loc, frame: Frame, me: str) -> None:
-        later = {d.name: d for d in frame.declared}
-        if first == me:
+        inner = ""
+        if first in frame.by_name and first == me:
             message = f"cycle: `{me}` reads itself"
             self.report.error("SEG302", message, loc, hint="name the layer it should read")
-        elif first in later:
-            self._later(first, later, loc, frame, me)
-        else:
-            self._dangling(first, text, loc, frame)
+            return
+        walk: Frame | None = frame
+        while walk is not None:
+            if walk is not frame and first == inner:
+                message = f"cycle: `{me}` is part of `{first}` and reads it"
+                _, _, rest = text.partition(".")
+                hint = f"inside `{first}`, write `{rest}`" if rest else None
+                self.report.error("SEG302", message, loc, hint=hint)
+                return
+            if first in walk.by_name:
+                self._later(first, loc, walk, me)
+                return
+            inner, walk = walk.own_name, walk.parent
+        self._dangling(first, text, loc, frame)
 
-    def _later(
-        self, first: str, later: dict[str, LayerDecl], loc: Loc, frame: Frame, me: str
-    ) -> None:
-        note = Note(later[first].loc, f"`{first}` is defined here")
-        cycle = _way(first, me, frame.declared)
+    def _later(self, first: str, loc: Loc, frame: Frame, me: str) -> None:
+        note = Note(frame.by_name[first].loc, f"`{first}` is defined here")
+        cycle = None if self.report.crowded else _way(first, me, frame.declared)
         if cycle:
-            message = "cycle: " + " -> ".join([me, *reversed(cycle)])
+            known = frozenset(frame.join(name) for name in cycle)
+            if known in self.cycles:
+                return  # told where it was met first
+            self.cycles.add(known)
+            message = "cycle: " + _shortened([me, *reversed(cycle)])
             hint = "a layer reads only layers above it; one of these edges has to go"
             self.report.error("SEG302", message, loc, hint=hint, notes=(note,))
         else:
@@ -132,7 +160,7 @@ class Resolver:
         while walk is not None:
             visible += walk.names
             walk = walk.parent
-        hint = did_you_mean(first, visible) or f"defined above: {', '.join(visible[-8:])}"
+        hint = self.report.suggest(first, visible) or f"defined above: {', '.join(visible[-8:])}"
         self.report.error("SEG301", f"`{text}` is not defined", loc, hint=hint)
 
 
@@ -143,6 +171,10 @@ def first_names(decl: LayerDecl, previous: str | None) -> list[str]:
         return [previous] if previous else []
     items = node.items if isinstance(node, Sequence_) else (node,)
     return [i.text.partition(".")[0] for i in items if isinstance(i, Scalar)]
+
+
+def _shortened(way: list[str]) -> str:
+    return " -> ".join(way if len(way) <= 12 else [*way[:6], "…", *way[-5:]])
 
 
 def _way(start: str, goal: str, declared: tuple[LayerDecl, ...]) -> list[str] | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from segc.diag import Note, Report, did_you_mean
-from segc.read.names import check_identifier, check_layer_name, check_model_name
+from segc.diag import Note, Report
+from segc.read.names import check_identifier, check_layer_name, check_local, check_model_name
 from segc.read.values import ValueFault, YNode, fits, literal, shown
 from segc.read.yaml import Mapping_, Scalar, Sequence_
 from segc.source import Loc
@@ -112,8 +112,7 @@ class Spec:
 
 
 def unknown_key(key: Scalar, known: Iterable[str], where: str, report: Report, code: str) -> None:
-    known = tuple(known)
-    hint = did_you_mean(key.text, known) or f"known: {', '.join(known)}"
+    hint = report.suggest(key.text, known, "known:")
     report.error(code, f"unknown key `{key.text}` in {where}", key.loc, hint=hint)
 
 
@@ -183,6 +182,8 @@ def read_params(node: YNode, report: Report) -> dict[str, ParamDecl]:
     for key, value in mapping.entries if mapping else ():
         if not check_identifier(key, report, "parameter"):
             continue
+        if not check_local(key, report):
+            continue
         if key.text == "i":
             report.error("SEG306", "`i` is the number of a copy in a repeat", key.loc)
             continue
@@ -197,13 +198,22 @@ def _param(key: Scalar, value: YNode, report: Report) -> ParamDecl | None:
         return _long_param(key, value, report)
     if isinstance(value, Scalar) and value.text in TYPES and not value.quoted:
         return ParamDecl(key.text, value.text, None, key.loc)
-    default = literal(value)
+    default = _literal(value, report)
     kind = type_of(default)
     if kind is None:
-        hint = f"a default value or one of {', '.join(TYPES)}"
-        report.error("SEG103", f"parameter `{key.text}` has no value", value.loc, hint=hint)
+        if isinstance(value, Scalar):
+            hint = f"a default value or one of {', '.join(TYPES)}"
+            report.error("SEG103", f"parameter `{key.text}` has no value", value.loc, hint=hint)
         return None
     return ParamDecl(key.text, kind, default, key.loc)
+
+
+def _literal(node: YNode, report: Report) -> Any:
+    try:
+        return literal(node)
+    except ValueFault as fault:
+        fault.tell(report, "a parameter")
+        return None
 
 
 def _long_param(key: Scalar, value: Mapping_, report: Report) -> ParamDecl | None:
@@ -213,25 +223,54 @@ def _long_param(key: Scalar, value: Mapping_, report: Report) -> ParamDecl | Non
             entries[k.text] = v
         else:
             unknown_key(k, PARAM_KEYS, f"parameter `{key.text}`", report, "SEG107")
-    default = literal(entries["default"]) if "default" in entries else None
-    kind = entries["type"].text if isinstance(entries.get("type"), Scalar) else type_of(default)
+    default = _literal(entries["default"], report) if "default" in entries else None
+    stated = entries.get("type")
+    kind = type_of(default) if stated is None else stated.text if _is_text(stated) else None
     if kind not in TYPES:
-        hint = f"one of {', '.join(TYPES)}"
-        report.error("SEG103", f"parameter `{key.text}` needs a type", key.loc, hint=hint)
+        if stated is not None or "default" not in entries:
+            hint = f"one of {', '.join(TYPES)}"
+            loc = key.loc if stated is None else stated.loc
+            report.error("SEG103", f"parameter `{key.text}` needs a type", loc, hint=hint)
         return None
-    choices = literal(entries["choices"]) if "choices" in entries else ()
-    decl = ParamDecl(key.text, kind, default, key.loc, doc=_text_of(entries.get("doc")))
-    decl = replace(decl, choices=choices if isinstance(choices, tuple) else (choices,))
+    decl = ParamDecl(key.text, kind, default, key.loc, doc=_text_of(entries.get("doc"), report))
+    decl = _bounded(decl, entries, report)
+    if default is None or check_param(decl, default, entries["default"].loc, report):
+        return decl
+    # Go on with a value that breaks nothing, so that the mistake is reported once.
+    return ParamDecl(key.text, kind, _PLACEHOLDERS[kind], key.loc)
+
+
+_PLACEHOLDERS: dict[str, Any] = {"int": 1, "float": 1.0, "bool": False, "str": "", "list": ()}
+
+
+def _bounded(decl: ParamDecl, entries: Mapping[str, YNode], report: Report) -> ParamDecl:
+    """The parameter with its range and choices, as far as these are values of its type."""
     for name in ("min", "max"):
-        if name in entries:
-            decl = replace(decl, **{name: literal(entries[name])})
-    if default is not None:
-        check_param(decl, default, entries["default"].loc, report)
+        if name not in entries:
+            continue
+        bound = _literal(entries[name], report)
+        if decl.type in ("int", "float") and fits(bound, "float"):
+            decl = replace(decl, min=bound) if name == "min" else replace(decl, max=bound)
+        else:
+            message = f"`{name}` of parameter `{decl.name}` must be a number"
+            hint = None if decl.type in ("int", "float") else f"a {decl.type} has no `{name}`"
+            report.error("SEG103", message, entries[name].loc, hint=hint)
+    choices = entries.get("choices")
+    if choices is None:
+        return decl
+    values = _literal(choices, report)
+    if isinstance(values, tuple) and values and all(_is_a(v, decl.type) for v in values):
+        return replace(decl, choices=values)
+    message = f"`choices` of parameter `{decl.name}` must be a list of {_A[decl.type][1]}"
+    report.error("SEG103", message, choices.loc)
     return decl
 
 
-def _text_of(node: YNode | None) -> str:
-    return node.text if isinstance(node, Scalar) else ""
+def _text_of(node: YNode | None, report: Report) -> str:
+    if node is None or (isinstance(node, Scalar) and isinstance(node.value, str)):
+        return node.text if isinstance(node, Scalar) else ""
+    report.error("SEG103", f"`doc` must be text, got {shown(node)}", node.loc)
+    return ""
 
 
 def type_of(value: Any) -> str | None:
@@ -243,17 +282,13 @@ def type_of(value: Any) -> str | None:
 
 def check_param(decl: ParamDecl, value: Any, loc: Loc | None, report: Report) -> bool:
     """Report a parameter value of the wrong type or outside its range."""
-    ok = {
-        "str": isinstance(value, str),
-        "list": isinstance(value, tuple),
-    }.get(decl.type) if decl.type in ("str", "list") else fits(value, decl.type)
-    if not ok:
-        message = f"parameter `{decl.name}` is a {decl.type}, got `{value}`"
+    if not _is_a(value, decl.type):
+        message = f"parameter `{decl.name}` needs {_A[decl.type][0]}, got `{value_text(value)}`"
         report.error("SEG103", message, loc or decl.loc)
         return False
     if decl.choices and value not in decl.choices:
         allowed = ", ".join(str(c) for c in decl.choices)
-        message = f"parameter `{decl.name}` is one of {allowed}, got `{value}`"
+        message = f"parameter `{decl.name}` is one of {allowed}, got `{value_text(value)}`"
         report.error("SEG105", message, loc or decl.loc)
         return False
     low, high = decl.min, decl.max
@@ -263,6 +298,30 @@ def check_param(decl: ParamDecl, value: Any, loc: Loc | None, report: Report) ->
         report.error("SEG105", message, loc or decl.loc)
         return False
     return True
+
+
+_A = {
+    "int": ("an integer", "integers"),
+    "float": ("a number", "numbers"),
+    "bool": ("true or false", "booleans"),
+    "str": ("a word", "words"),
+    "list": ("a list", "lists"),
+}
+
+
+def _is_a(value: Any, kind: str) -> bool:
+    if kind in ("str", "list"):
+        return isinstance(value, str if kind == "str" else tuple)
+    return fits(value, kind)
+
+
+def value_text(value: Any) -> str:
+    """A parameter's value as a spec writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"[{', '.join(value_text(v) for v in value)}]"
+    return str(value)
 
 
 # --- blocks and layers ----------------------------------------------------------------------
@@ -302,21 +361,24 @@ def _block(key: Scalar, body: Mapping_, report: Report) -> BlockDecl:
     for layer in layers:
         if layer.name in inputs:
             report.error("SEG310", f"layer `{layer.name}` hides the input of that name", layer.loc)
-    return BlockDecl(key.text, key.loc, params, inputs, layers, _text_of(parts.get("doc")))
+    doc = _text_of(parts.get("doc"), report)
+    return BlockDecl(key.text, key.loc, params, inputs, layers, doc)
 
 
 def _block_inputs(node: YNode, report: Report) -> tuple[str, ...]:
-    if not isinstance(node, Sequence_):
-        hint = "for example [x, skip]"
-        report.error("SEG103", "`inputs` of a block is a list of names", node.loc, hint=hint)
+    if not isinstance(node, Sequence_) or not node.items:
+        message = f"`inputs` of a block is a list of names, got {shown(node)}"
+        report.error("SEG103", message, node.loc, hint="for example [x, skip]")
         return ("x",)
-    found = []
+    found: dict[str, None] = {}
     for item in node.items:
         if not isinstance(item, Scalar):
             report.error("SEG103", f"needs a name, got {shown(item)}", item.loc)
-        elif check_layer_name(item, report):
-            found.append(item.text)
-    return tuple(found)
+        elif item.text in found:
+            report.error("SEG310", f"a second input is named `{item.text}`", item.loc)
+        elif check_identifier(item, report, "input") and check_local(item, report):
+            found[item.text] = None
+    return tuple(found) or ("x",)
 
 
 def read_layers(node: YNode, report: Report) -> tuple[LayerDecl, ...]:
@@ -362,12 +424,11 @@ def _kinded(
 ) -> LayerDecl | None:
     kinds = [k for k in KINDS if k in keys]
     if len(kinds) != 1:
-        problem = f"has both `{kinds[0]}` and `{kinds[1]}`" if kinds else "says not what it is"
+        problem = f"has both `{kinds[0]}` and `{kinds[1]}`" if kinds else "does not say what it is"
         hint = "give exactly one of op, block, layers, use"
-        close = [h for h in (did_you_mean(a, KINDS) for a in attrs) if h] if not kinds else []
-        report.error(
-            "SEG113", f"layer `{key.text}` {problem}", key.loc, hint=close[0] if close else hint
-        )
+        close = [h for h in (report.suggest(a, KINDS) for a in attrs) if h] if not kinds else []
+        message = f"layer `{key.text}` {problem}"
+        report.error("SEG113", message, key.loc, hint=close[0] if close else hint)
         return None
     kind = kinds[0]
     target = keys.pop(kind)
@@ -381,6 +442,3 @@ def _kinded(
         report.error("SEG103", f"`{kind}` needs a name, got {shown(target)}", target.loc)
         return None
     return LayerDecl(key.text, key.loc, kind, target.text, target.loc, keys, attrs)
-
-
-__all__ = ["ParamDecl", "LayerDecl", "BlockDecl", "Spec", "read_spec", "ValueFault"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from segc.diag import Report, did_you_mean
+from segc.diag import Report
 from segc.ir import Graph
 from segc.loc import Loc
 from segc.op import Problem
@@ -39,7 +39,7 @@ def _transform(
 ) -> Transform | None:
     cls = TRANSFORMS.get(key.text)
     if cls is None:
-        hint = did_you_mean(key.text, TRANSFORMS) or f"there is {', '.join(TRANSFORMS)}"
+        hint = report.suggest(key.text, TRANSFORMS, "there is")
         report.error("SEG101", f"unknown transform `{key.text}`", key.loc, hint=hint)
         return None
     if not isinstance(node, Mapping_):
@@ -49,7 +49,7 @@ def _transform(
     ok = True
     for name, value in node.entries:
         if name.text not in cls.attrs:
-            hint = did_you_mean(name.text, cls.attrs) or f"it has {', '.join(cls.attrs)}"
+            hint = report.suggest(name.text, cls.attrs, "it has")
             message = f"`{key.text}` has no argument `{name.text}`"
             report.error("SEG102", message, name.loc, hint=hint)
             ok = False
@@ -57,7 +57,7 @@ def _transform(
         try:
             values[name.text] = attribute(cls.attrs[name.text], value, env)
         except ValueFault as fault:
-            report.error(fault.code, f"`{name.text}` {fault.message}", fault.loc, hint=fault.hint)
+            fault.tell(report, f"`{name.text}`")
             ok = False
     for a in cls.attrs.values():
         if a.required and a.name not in values:

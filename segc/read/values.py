@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from segc.diag import Report
 from segc.op import Attr
 from segc.read import expr
 from segc.read.yaml import Mapping_, Scalar, Sequence_
@@ -16,11 +18,28 @@ Env = Mapping[str, Any]
 
 
 class ValueFault(Exception):
-    """A value that does not fit; `check` turns it into a diagnostic at `loc`."""
+    """A value that does not fit. `word` is a name that is not among the names `among`."""
 
-    def __init__(self, code: str, message: str, loc: Loc, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        loc: Loc,
+        hint: str | None = None,
+        word: str = "",
+        among: Iterable[str] = (),
+    ) -> None:
         super().__init__(message)
         self.code, self.message, self.loc, self.hint = code, message, loc, hint
+        self.word, self.among = word, among
+
+    def tell(self, report: Report, what: str = "") -> None:
+        """Report it as a fault of the value `what`."""
+        hint = self.hint
+        if self.word:
+            hint = report.suggest(self.word, self.among, self.hint or "there is")
+        message = f"{what} {self.message}" if what and self.code == "SEG103" else self.message
+        report.error(self.code, message, self.loc, hint=hint)
 
 
 def shown(node: YNode) -> str:
@@ -35,14 +54,29 @@ def number(node: YNode, kind: str, env: Env) -> Any:
     """An int, float or bool; text is an expression over the parameters in `env`."""
     if not isinstance(node, Scalar):
         raise ValueFault("SEG103", f"needs {_A[kind]}, got {shown(node)}", node.loc)
-    value = node.value
-    if isinstance(value, str):
-        value = _expression(node, env)
+    return _fitting(node, _scalar(node, kind, env), kind)
+
+
+def _scalar(node: Scalar, kind: str, env: Env) -> Any:
+    """The value of a scalar, evaluated if it is an expression; "3" in quotes is none."""
+    if not isinstance(node.value, str):
+        return node.value
+    if node.quoted and _LITERAL.fullmatch(node.text.strip()):
+        hint = f"write {node.text.strip()} without quotes"
+        raise ValueFault("SEG103", f"needs {_A[kind]}, got the text {shown(node)}", node.loc, hint)
+    try:
+        return expr.evaluate(node.text, env)
+    except expr.ExprError as error:
+        raise _expression_fault(node, error, env) from None
+
+
+def _fitting(node: Scalar, value: Any, kind: str) -> Any:
     if fits(value, kind):
         return value
     raise ValueFault("SEG103", f"needs {_A[kind]}, got {_got(node, value)}", node.loc)
 
 
+_LITERAL = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|true|false")
 _A = {"int": "an integer", "float": "a number", "bool": "true or false"}
 
 
@@ -63,27 +97,15 @@ def _got(node: Scalar, value: Any) -> str:
     return shown(node)
 
 
-def _expression(node: Scalar, env: Env) -> Any:
-    try:
-        return expr.evaluate(node.text, env)
-    except expr.ExprError as error:
-        raise ValueFault(*_expression_fault(node, error, env)) from None
-
-
-def _expression_fault(
-    node: Scalar, error: expr.ExprError, env: Env
-) -> tuple[str, str, Loc, str | None]:
+def _expression_fault(node: Scalar, error: expr.ExprError, env: Env) -> ValueFault:
+    """What is wrong with an expression, at the character where it is wrong."""
     shift = error.offset + (1 if node.quoted else 0)
     column = min(node.loc.column + shift, max(node.loc.end_column - 1, node.loc.column))
     end = min(column + len(error.name or "x"), max(node.loc.end_column, column + 1))
     place = Loc(node.loc.file, node.loc.line, column, end)
-    if error.name is None:
-        return "SEG108", f"in the expression {shown(node)}: {error.message}", place, None
-    from segc.diag import did_you_mean
-
-    known = ", ".join(env) or "none"
-    hint = did_you_mean(error.name, env) or f"parameters known here: {known}"
-    return "SEG109", error.message, place, hint
+    if error.name is not None:
+        return ValueFault("SEG109", error.message, place, "parameters here:", error.name, env)
+    return ValueFault("SEG108", f"in the expression {shown(node)}: {error.message}", place)
 
 
 def text(node: YNode, env: Env) -> str:
@@ -94,7 +116,8 @@ def text(node: YNode, env: Env) -> str:
         return node.text
     name = node.text[1:]
     if name not in env:
-        raise ValueFault("SEG109", f"`{name}` is not a parameter here", node.loc)
+        message = f"`{name}` is not a parameter here"
+        raise ValueFault("SEG109", message, node.loc, "parameters here:", name, env)
     if not isinstance(env[name], str):
         raise ValueFault("SEG103", f"parameter `{name}` is {env[name]}, not a word", node.loc)
     return str(env[name])
@@ -124,35 +147,32 @@ def _by_kind(a: Attr, node: YNode, env: Env) -> Any:
         return _list(node, "int" if kind == "Ints" else "float", env)
     value = text(node, env)
     if a.choices and value not in a.choices:
-        from segc.diag import did_you_mean
-
-        hint = did_you_mean(value, a.choices) or f"one of {', '.join(a.choices)}"
-        raise ValueFault("SEG105", f"`{value}` is not a {a.name}", node.loc, hint)
+        message = f"{shown(node)} is not a `{a.name}`"
+        raise ValueFault("SEG105", message, node.loc, "one of", value, a.choices)
     return value
 
 
 def _repeated(node: YNode, kind: str, count: int, env: Env) -> tuple[Any, ...]:
     """One number for all, or a list of exactly `count`."""
     if isinstance(node, Scalar):
-        if isinstance(node.value, str):
-            value = _expression(node, env)
-            if isinstance(value, tuple):
-                return _exactly(value, kind, count, node)
-        value = number(node, kind, env)
-        return (value,) * count
+        value = _scalar(node, kind, env)
+        if isinstance(value, tuple):
+            return _exactly(value, kind, count, node)
+        return (_fitting(node, value, kind),) * count
     return _exactly(_list(node, kind, env), kind, count, node)
 
 
 def _exactly(value: tuple[Any, ...], kind: str, count: int, node: YNode) -> tuple[Any, ...]:
-    if len(value) != count or not all(fits(v, kind) for v in value):
-        message = f"needs {_A[kind]} or a list of {count}, got {shown(node)}"
-        raise ValueFault("SEG103", message, node.loc)
-    return value
+    if len(value) == count and all(fits(v, kind) for v in value):
+        return value
+    got = f"a list of {len(value)}" if isinstance(node, Sequence_) else shown(node)
+    message = f"needs {_A[kind]} or a list of {count}, got {got}"
+    raise ValueFault("SEG103", message, node.loc)
 
 
 def _list(node: YNode, kind: str, env: Env) -> tuple[Any, ...]:
     if isinstance(node, Scalar) and isinstance(node.value, str):
-        value = _expression(node, env)
+        value = _scalar(node, kind, env)
         if isinstance(value, tuple) and all(fits(v, kind) for v in value):
             return value
     if not isinstance(node, Sequence_):
@@ -166,10 +186,10 @@ def _in_range(a: Attr, value: Any, node: YNode) -> None:
         if isinstance(v, str) or v is None:
             continue
         if a.min is not None and v < a.min:
-            message = f"`{a.name}` must be at least {a.min:g}, got {v:g}"
+            message = f"`{a.name}` must be at least {a.min:g}, got {v}"
             raise ValueFault("SEG105", message, node.loc)
         if a.max is not None and v > a.max:
-            raise ValueFault("SEG105", f"`{a.name}` must be at most {a.max:g}, got {v:g}", node.loc)
+            raise ValueFault("SEG105", f"`{a.name}` must be at most {a.max:g}, got {v}", node.loc)
 
 
 def literal(node: YNode) -> Any:

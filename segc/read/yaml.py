@@ -42,6 +42,14 @@ class PureParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
         yaml.scanner.Scanner.__init__(self)
         yaml.parser.Parser.__init__(self)
 
+    def get_event(self) -> Any:
+        """The next event, None at the end; raises YAMLError."""
+        try:
+            return super().get_event()  # type: ignore[no-untyped-call]
+        except (ValueError, OverflowError) as error:  # chr() of an escape beyond Unicode
+            problem = "found invalid Unicode character"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark()) from error
+
 
 try:
     from yaml._yaml import CParser as _CParser
@@ -161,10 +169,10 @@ class _Builder:
             self.check_scalar(event, loc)
         frame = self.frame
         if frame.mapping and frame.key is None:
-            self.put_key(frame, Scalar(text, loc, text, style != ""))
+            self.put_key(frame, Scalar(text, loc, text, bool(style)))
         else:
             value = text if style else self.value(text, loc)
-            self.put(Scalar(value, loc, text, style != ""))
+            self.put(Scalar(value, loc, text, bool(style)))
 
     def check_scalar(self, event: Any, loc: Loc) -> None:
         """What is rare: properties, excessive length, escapes of hidden characters."""

@@ -1,0 +1,360 @@
+"""The training harness of a semantic network: train.py, eval.py, predict.py and what they share.
+
+The templates are fixed text; what differs between networks is put into their slots as `Code`,
+which only this package makes. Nothing emitted imports segc.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from segc.check import Checked
+from segc.dim import Dim, DimLike, Domain, evaluate, symbols
+from segc.emit import recipe_code
+from segc.emit.pieces import Code, block, joined, lit, number, prose
+from segc.emit.recipe_code import Head
+
+FILES = ("train.py", "eval.py", "predict.py", "data.py", "scoring.py", "runtime.py")
+TRIAL_SIZE = 96  # pixels: what a trial on synthetic scenes is labelled on, or a little more
+
+DEFAULT_RECIPE: dict[str, Any] = {
+    "optimizer": {"sgd": {"lr": 0.01, "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4}},
+    "schedule": {"poly": {"power": 0.9}},
+    "batch_size": 8,
+    "input": {"channels": "rgb", "range": 1},
+}
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+def harness_files(checked: Checked) -> dict[str, str]:
+    """The text of each file by its name; {} if the network does not label the pixels of an image.
+
+    Such a network has one input [N, C, H, W] and at least one output [N, K, h, w].
+    """
+    facts = facts_of(checked)
+    if facts is None:
+        return {}
+    slots = _slots(checked, facts)
+    return {name: _render(f"{name}.j2", slots) for name in FILES}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the derived shapes say about feeding and scoring a network.
+
+    `main` is the output that is predicted from; `margin` the pixels by which it is smaller than
+    the image on every side, None if it is a coarser grid; `coarse` the outputs on a coarser grid.
+    """
+
+    channels: int
+    height: DimLike
+    width: DimLike
+    main: str
+    outputs: int  # channels of the main output
+    margin: int | None
+    coarse: frozenset[str]
+
+
+def facts_of(checked: Checked) -> Facts | None:
+    """The facts, or None if this is not a network from one image to a map of classes."""
+    graph = checked.graph
+    inputs = [i for i in graph.inputs if len(_shape_of(checked, i)) == 4]
+    maps = {name: checked.shape(ref) for name, ref in graph.outputs.items()}
+    maps = {name: s for name, s in maps.items() if len(s) == 4 and isinstance(s[1], int)}
+    if len(graph.inputs) != 1 or len(inputs) != 1 or not maps:
+        return None
+    shape = _shape_of(checked, inputs[0])
+    main = _main_output(graph.losses, graph.output_only, maps)
+    if main is None or not isinstance(shape[1], int):
+        return None
+    margin = _margin(checked.domain, maps[main], shape)
+    coarse = frozenset(n for n, s in maps.items() if _margin(checked.domain, s, shape) != margin)
+    if margin is None:
+        coarse = frozenset(maps)
+    count = maps[main][1]
+    assert isinstance(count, int)
+    return Facts(shape[1], shape[2], shape[3], main, count, margin, coarse)
+
+
+def _shape_of(checked: Checked, name: str) -> tuple[DimLike, ...]:
+    from segc.ir import Ref
+
+    return checked.shape(Ref(name))
+
+
+def _main_output(
+    losses: Mapping[str, Any], phases: Mapping[str, str], maps: Mapping[str, Any]
+) -> str | None:
+    """The first output outside training that has a loss; failing that, the first output."""
+    lasting = [name for name in maps if phases.get(name) != "train"]
+    trained = [v["output"] for v in losses.values() if v["output"] in lasting]
+    return next(iter(trained or lasting), None)
+
+
+def _margin(domain: Domain, output: tuple[DimLike, ...], image: tuple[DimLike, ...]) -> int | None:
+    """Half of what the image is larger than the output, if that is the same at every size."""
+    found = set()
+    for small, large in zip(output[2:], image[2:], strict=True):
+        lost = _value(domain, large) - _value(domain, small)
+        if lost < 0 or lost % 2 or domain.relation(small + lost, large) != "always":
+            return None
+        found.add(lost // 2)
+    return found.pop() if len(found) == 1 else None
+
+
+def _value(domain: Domain, d: DimLike) -> int:
+    """The value of a size at one accepted image size."""
+    if isinstance(d, int):
+        return d
+    return int(evaluate(d, {name: _accepted(domain, name, 512) for name in sorted(symbols(d))}))
+
+
+def _accepted(domain: Domain, name: str, value: int) -> int:
+    below, above = domain.nearest(name, value)
+    return above if above is not None else int(below or 1)
+
+
+# --- slots ----------------------------------------------------------------------------------
+
+
+def complete_recipe(checked: Checked, facts: Facts) -> dict[str, Any]:
+    """The spec's recipe with what it leaves open; the usual choices where there is none."""
+    stated = dict(checked.graph.recipe)
+    recipe = {**DEFAULT_RECIPE, **stated}
+    if facts.channels == 1:
+        recipe["input"] = {**recipe["input"], "channels": "gray"}
+    if not stated.get("max_steps") and not stated.get("epochs"):
+        recipe["epochs"] = 50
+    if not stated:
+        recipe["crop"] = list(_trial_crop(checked.domain, facts, 256))
+        recipe["augment"] = {"scale": [0.5, 2.0], "flip": True}
+        if facts.channels == 3:
+            recipe["normalize"] = IMAGENET
+    return recipe
+
+
+def complete_losses(checked: Checked, facts: Facts) -> dict[str, dict[str, Any]]:
+    """The losses that read maps of classes; plain cross entropy where the spec has none."""
+    stated = {n: dict(v) for n, v in checked.graph.losses.items()}
+    if stated:
+        return stated
+    kind = "cross_entropy" if facts.outputs > 1 else "binary_cross_entropy"
+    loss = {"kind": kind, "output": facts.main, "ignore_index": 255, "weight": 1.0}
+    return {"seg": {**loss, "class_weights": None, "reduction": "mean"}}
+
+
+def _trial_crop(domain: Domain, facts: Facts, size: int) -> tuple[int, int]:
+    """The smallest accepted crop whose output is at least `size` pixels wide and high."""
+    wanted = size + 2 * (facts.margin or 0)
+    sides = []
+    for side in (facts.height, facts.width):
+        names = [] if isinstance(side, int) else sorted(symbols(side))
+        sides.append(_accepted(domain, names[0], wanted) if names else int(side))  # type: ignore[arg-type]
+    return sides[0], sides[1]
+
+
+def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
+    graph = checked.graph
+    recipe, losses = complete_recipe(checked, facts), complete_losses(checked, facts)
+    weights = next((v["class_weights"] for v in losses.values() if v.get("class_weights")), None)
+    return {
+        "title": prose(graph.title or graph.name, 70),
+        "source": prose(graph.source),
+        "model": Code(graph.name),
+        **_input_slots(facts, recipe),
+        **_class_slots(facts, recipe, losses),
+        **_size_slots(checked.domain, facts),
+        **_output_slots(graph.outputs, facts),
+        **_training_slots(recipe, losses, facts, len(graph.outputs) == 1, weights),
+        "trial_crop": Code(str(_trial_crop(checked.domain, facts, TRIAL_SIZE))),
+    }
+
+
+def _input_slots(facts: Facts, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    order, white = recipe["input"]["channels"], recipe["input"]["range"]
+    norm = recipe.get("normalize") or {}
+    name = {"rgb": "RGB", "bgr": "BGR", "gray": "grey"}[order]
+    if facts.channels not in (1, 3):
+        name = f"{facts.channels} channels"
+    words = f"{name}, 0 to {white}"
+    if norm:
+        words += ", minus MEAN" + (", over STD" if norm.get("std") else "")
+    return {
+        "channels": Code(str(facts.channels)),
+        "channel_text": Code("grey levels" if facts.channels == 1 else "RGB"),
+        "mean": Code(_tuple(norm["mean"])) if norm else "",
+        "std": Code(_tuple(norm["std"])) if norm.get("std") else "",
+        "range_text": Code(f"{name}, 0 to {white}"),
+        "input_text": Code(words),
+        "to_input": Code(_to_input(order == "bgr", white, norm)),
+        "pad_text": Code("MEAN" if norm else "black"),
+    }
+
+
+def _to_input(swapped: bool, white: int, norm: Mapping[str, Any]) -> str:
+    value = "image.flip(0).float()" if swapped else "image.float()"
+    value += " / 255" if white == 1 else ""
+    if not norm:
+        return f"    return {value}"
+    lines = ["    mean = torch.tensor(MEAN).view(-1, 1, 1)"]
+    if not norm.get("std"):
+        return "\n".join([*lines, f"    return {value} - mean"])
+    lines.append("    std = torch.tensor(STD).view(-1, 1, 1)")
+    return "\n".join([*lines, f"    return ({value} - mean) / std"])
+
+
+def _tuple(values: Any) -> str:
+    return "(" + ", ".join(number(v) for v in values) + ("," if len(values) == 1 else "") + ")"
+
+
+def _class_slots(
+    facts: Facts, recipe: Mapping[str, Any], losses: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    binary = facts.outputs == 1
+    names = recipe.get("classes")
+    softmax = "logits.softmax(1)"
+    return {
+        "classes": Code(str(2 if binary else facts.outputs)),
+        "ignore": Code(str(next(iter(losses.values()))["ignore_index"])),
+        "class_names": Code(block("CLASS_NAMES", [lit(n) for n in names])) if names else "",
+        "probabilities": Code("logits.sigmoid()" if binary else softmax),
+        "labels": Code("probabilities[:, 0] > 0.5" if binary else "probabilities.argmax(1)"),
+    }
+
+
+def _size_slots(domain: Domain, facts: Facts) -> dict[str, Any]:
+    height, width = (_size_name(s, n) for s, n in ((facts.height, "H"), (facts.width, "W")))
+    terms = [
+        f"{name} == {side}"
+        for name, side in ((height, facts.height), (width, facts.width))
+        if isinstance(side, int)
+    ]
+    known = {height, width}
+    for text in domain.constraints():
+        if set(re.findall(r"[A-Za-z_]\w*", text)) <= known | {"floor", "ceil", "min", "max"}:
+            terms.append(_plain(text))
+    body = joined("return", terms or [f"min({height}, {width}) >= 1"], " and ")
+    margin = facts.margin or 0
+    return {
+        "height": Code(height),
+        "width": Code(width),
+        "accepts": Code(body),
+        "margin": Code(str(margin)) if margin else "",
+        "margin_import": Code("MARGIN, " if margin else ""),
+        "scene": Code(
+            "(args.crop[0] - 2 * MARGIN, args.crop[1] - 2 * MARGIN) if args.crop else (96, 96)"
+            if margin
+            else "args.crop or (96, 96)"
+        ),
+    }
+
+
+def _size_name(side: DimLike, fallback: str) -> str:
+    if isinstance(side, Dim):
+        names = sorted(symbols(side))
+        return names[0] if names else fallback
+    return fallback
+
+
+def _plain(text: str) -> str:
+    """A constraint as Python: `floor(a / b)` is `(a) // (b)`; anything unexpected is refused."""
+    if not re.fullmatch(r"[\w\s+*/%()=<>!,.-]+", text):
+        raise ValueError(f"not a constraint: {text!r}")
+    return text
+
+
+def _output_slots(outputs: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
+    call = "model(padded)"
+    if len(outputs) > 1:
+        call = f'model(padded)["{facts.main}"]'
+    return {"call": Code(call), "strided": Code("yes") if facts.margin is None else ""}
+
+
+def _training_slots(
+    recipe: Mapping[str, Any],
+    losses: Mapping[str, Mapping[str, Any]],
+    facts: Facts,
+    single: bool,
+    weights: Any,
+) -> dict[str, Any]:
+    heads = {v["output"]: Head(v["output"], v["output"] in facts.coarse) for v in losses.values()}
+    counted, grouped = weights == "median_frequency", bool(recipe.get("groups"))
+    augment = recipe.get("augment") or {}
+    source = recipe_code.loss_functions(losses, heads, single)
+    kind = next(iter(recipe["schedule"]))
+    stdlib = [
+        "import argparse",
+        "import hashlib",
+        *(["import json"] if counted else []),
+        "import math",
+        "import os",
+        "import sys",
+        "from dataclasses import asdict, dataclass",
+        *(["from fnmatch import fnmatchcase"] if grouped else []),
+        "from pathlib import Path",
+        "from typing import Any",
+    ]
+    names = ["KINDS", "Picks", "Samples", "Split", "accepted_size", "accepts", "open_split"]
+    names += ["IGNORE"] if "IGNORE" in source else []
+    names += ["MARGIN"] if facts.margin else []
+    names += ["count_labels", "median_frequency", "read_pair"] if counted else []
+    return {
+        "stdlib": Code("\n".join(stdlib)),
+        "data_imports": [Code(n) for n in sorted(names, key=_import_key)],
+        "knobs": recipe_code.knobs(recipe, weights),
+        "losses": source,
+        "functional": Code("yes") if "F." in source else "",
+        "schedule": recipe_code.schedule(recipe),
+        "groups": Code(recipe_code.GROUPS) if grouped else "",
+        "group_rate": Code('lr * group["factor"]' if grouped else "lr"),
+        "class_weights": Code(recipe_code.COUNTED_WEIGHTS) if counted else "",
+        "weights_line": Code(_weights_line(weights)) if weights else "",
+        "pass_weights": Code(", weights" if weights else ""),
+        "optimizer": recipe_code.optimizer(recipe),
+        "length": Code("max_steps" if recipe.get("max_steps") else "epochs"),
+        "scale": Code("SCALE" if augment.get("scale") else "None"),
+        "flip": Code(str(bool(augment.get("flip")))),
+        "ddp_unused": Code("" if single else ", find_unused_parameters=True"),
+        "math": Code(kind),
+    }
+
+
+def _import_key(name: str) -> tuple[int, str]:
+    """Constants, classes, functions: the order ruff sorts imported names in."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+def _weights_line(weights: Any) -> str:
+    if weights == "median_frequency":
+        return "weights = class_weights(train_set, args.out, rank).to(device)"
+    return "weights = torch.tensor(CLASS_WEIGHTS, device=device)"
+
+
+def _render(name: str, slots: Mapping[str, Any]) -> str:
+    return str(_environment().get_template(name).render(slots))
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("segc.emit"),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_only_code,
+    )
+
+
+def _only_code(value: Any) -> Any:
+    """Nothing but `Code` reaches a file, so that no text of a spec can by mistake."""
+    if not isinstance(value, Code):
+        raise TypeError(f"templates print Code only, not {type(value).__name__}")
+    return value

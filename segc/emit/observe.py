@@ -1,0 +1,103 @@
+"""Other settings of the spec's parameters, to learn what each of them changes.
+
+A parameter that changes numbers only is *free*: the emitted constructor takes it. One whose other
+values fail, or change which layers there are or how they are wired, is *fixed* at its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from segc.diag import Fail
+from segc.emit.structure import Builder
+from segc.emit.views import Checked, View
+
+Build = Callable[[Mapping[str, Any]], Checked]
+WANTED = 3  # settings tried of a number
+JOINT = 2  # settings of all free parameters at once
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """The network with one parameter changed."""
+
+    name: str
+    value: Any
+    checked: Checked
+
+
+class Observations:
+    """The network as built and at other settings; `probes` are those of one parameter each."""
+
+    def __init__(self, build: Build) -> None:
+        self.build = build
+        self.base = build({})
+        self.params = dict(self.base.graph.params)
+        self.probes: dict[str, list[Probe]] = {}
+        for name, value in self.params.items():
+            found = list(self._probe(name, value))
+            if found and all(self._alike(p.checked) for p in found):
+                self.probes[name] = found
+
+    def _probe(self, name: str, value: Any) -> Iterator[Probe]:
+        """The network at nearby values of one parameter, those that make sense."""
+        count = 0
+        for other in nearby(value):
+            checked = self._try({name: other})
+            if checked is not None:
+                yield Probe(name, other, checked)
+                count += 1
+            if count == WANTED:
+                return
+
+    def _try(self, settings: Mapping[str, Any]) -> Checked | None:
+        try:
+            return self.build(settings)
+        except Fail:
+            return None
+
+    def _alike(self, other: Checked) -> bool:
+        """The same layers, wired alike: the two can be one class."""
+        a, b = View(0, self.base), View(1, other)
+        if tuple(a.graph.outputs) != tuple(b.graph.outputs) or a.graph.inits != b.graph.inits:
+            return False
+        both = set(a.graph.by_name) & set(b.graph.by_name)
+        if a.identities & both != b.identities & both:
+            return False
+        builder = Builder([a, b])
+        builder.build()
+        return builder.of[0, ""] is builder.of[1, ""]
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        return tuple(self.probes)
+
+    def fix(self, name: str) -> None:
+        """Take a parameter as fixed after all."""
+        del self.probes[name]
+
+    def views(self) -> list[View]:
+        """The network as built (number 0), every probe, and some with all parameters changed."""
+        found = [self.base, *(p.checked for probes in self.probes.values() for p in probes)]
+        if len(self.probes) > 1:
+            for k in range(JOINT):
+                settings = {n: p[min(k, len(p) - 1)].value for n, p in self.probes.items()}
+                joint = self._try(settings)
+                if joint is not None and self._alike(joint):
+                    found.append(joint)
+        return [View(n, checked) for n, checked in enumerate(found)]
+
+
+def nearby(value: Any) -> list[Any]:
+    """Other values to try: `64` -> 65, 128, 63, 66, 192."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        wanted = [value + 1, 2 * value, value - 1, value + 2, 3 * value, 4 * value, value // 2]
+    elif isinstance(value, float):
+        wanted = [value / 2, 0.75 * value, value + 0.125, 2 * value]  # type: ignore[list-item]
+    else:
+        return []
+    return [v for v in dict.fromkeys(wanted) if v != value and v >= 0]

@@ -1,0 +1,205 @@
+"""One observation of a network: its checked graph, seen as a tree of scopes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from segc.dim import DimLike
+from segc.domain import Domain
+from segc.ir import Graph, Node, Ref, Scope
+from segc.types import Type
+
+
+class Checked(Protocol):
+    """What the emitter reads of a verified network (`segc.check.Checked` is one)."""
+
+    @property
+    def graph(self) -> Graph: ...
+    @property
+    def types(self) -> Mapping[Ref, Type]: ...
+    @property
+    def domain(self) -> Domain: ...
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The network at one setting of the spec's parameters; number 0 is the one being built."""
+
+    number: int
+    checked: Checked
+
+    @property
+    def graph(self) -> Graph:
+        return self.checked.graph
+
+    def children(self, path: str) -> tuple[str, ...]:
+        """Paths of the direct members of a scope, in order."""
+        if not path:
+            return tuple(c for c in self.graph.children if self.exists(c))
+        found = (f"{path}.{name}" for name in self.graph.scopes[path].children)
+        return tuple(c for c in found if self.exists(c))
+
+    def exists(self, path: str) -> bool:
+        return path in self.graph.by_name or path in self.graph.scopes
+
+    def node(self, path: str) -> Node | None:
+        return self.graph.by_name.get(path)
+
+    def scope(self, path: str) -> Scope:
+        return self.graph.scopes[path]
+
+    def is_box(self, path: str) -> bool:
+        """A scope that is a numbered container in its parent's class, not a class of its own."""
+        scope = self.graph.scopes[path]
+        if scope.kind == "repeat" or path in self.borrowing:
+            return True
+        numbered = tuple(str(n) for n in range(len(scope.children)))
+        return scope.kind == "group" and not scope.absent and scope.children == numbered
+
+    @cached_property
+    def borrowing(self) -> frozenset[str]:
+        """Groups that apply a layer defined outside them again: they cannot be classes."""
+        found: set[str] = set()
+        for owner in (*self.graph.nodes, *self.graph.scopes.values()):
+            path = owner.name if isinstance(owner, Node) else owner.path
+            target, scope = owner.shared, path.rpartition(".")[0]
+            while target and scope and not target.startswith(scope + "."):
+                if self.graph.scopes[scope].shared or self.graph.scopes[scope].kind == "block":
+                    break
+                found.add(scope)
+                scope = scope.rpartition(".")[0]
+        return frozenset(found)
+
+    def members(self, path: str) -> list[str]:
+        """Paths of everything in a class scope, numbered containers opened."""
+        found: list[str] = []
+        for child in self.children(path):
+            found.append(child)
+            if self.node(child) is None and self.is_box(child):
+                found += self.members(child)
+        return found
+
+    def is_absent(self, path: str) -> bool:
+        node = self.node(path)
+        return node.absent if node else self.scope(path).absent
+
+    @cached_property
+    def heights(self) -> dict[str, int]:
+        """How many classes deep each scope is nested inside, 0 without inner ones."""
+        found: dict[str, int] = {}
+
+        def visit(path: str) -> int:
+            inner = 0
+            for child in self.children(path):
+                if self.node(child) is None:
+                    inner = max(inner, visit(child) + (not self.is_box(child)))
+            found[path] = inner
+            return inner
+
+        visit("")
+        return found
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The place of every scope and layer in the order of the spec."""
+        found: dict[str, int] = {"": 0}
+
+        def visit(path: str) -> None:
+            for child in self.children(path):
+                found[child] = len(found)
+                if self.node(child) is None:
+                    visit(child)
+
+        visit("")
+        return found
+
+    def operand_types(self, node: Node) -> tuple[Type, ...]:
+        return tuple(self.checked.types[ref] for ref in node.inputs)
+
+    def is_identity(self, node: Node) -> bool:
+        """The layer hands on its first operand; for every accepted input size."""
+        if node.absent:
+            return True
+        return bool(node.op.identity(*self.operand_types(node), same=self._same))
+
+    def _same(self, a: DimLike, b: DimLike) -> bool:
+        return a == b or self.checked.domain.relation(a, b) == "always"
+
+    @cached_property
+    def identities(self) -> frozenset[str]:
+        """Names of the layers that do nothing."""
+        return frozenset(n.name for n in self.graph.nodes if self.is_identity(n))
+
+    @cached_property
+    def order(self) -> dict[Ref, int]:
+        """The place of every value in the order of definition."""
+        values = [Ref(name) for name in self.graph.inputs]
+        values += [Ref(n.name, port) for n in self.graph.nodes for port in n.op.ports]
+        return {ref: k for k, ref in enumerate(values)}
+
+    @cached_property
+    def reads(self) -> tuple[tuple[str, Ref], ...]:
+        """Every (path of the reader, value read), the network's outputs read by ""."""
+        found = [(n.name, r) for n in self.graph.nodes for r in n.inputs]
+        found += [("", ref) for ref in self.graph.outputs.values()]
+        for scope in self.graph.scopes.values():
+            if scope.absent and scope.inputs:
+                found.append((scope.path, scope.inputs[0][1]))
+        return tuple(found)
+
+    @cached_property
+    def leaving(self) -> dict[str, tuple[Ref, ...]]:
+        """The values of each scope that are read outside it: its output first, then as defined."""
+        found: dict[str, set[Ref]] = {}
+        for reader, ref in self.reads:
+            scope = ref.node.rpartition(".")[0]
+            while scope and not reader.startswith(scope + "."):
+                found.setdefault(scope, set()).add(ref)
+                scope = scope.rpartition(".")[0]
+        _share(found, self.graph.scopes)
+        return {path: self._sorted(path, refs) for path, refs in found.items()}
+
+    def _sorted(self, path: str, refs: set[Ref]) -> tuple[Ref, ...]:
+        scope = self.graph.scopes.get(path)
+        output = scope.output if scope else None
+        return tuple(sorted(refs, key=lambda r: (r != output, self.order.get(r, 0))))
+
+    @cached_property
+    def entering(self) -> dict[str, tuple[Ref, ...]]:
+        """The values each scope reads from outside it, in order of first use."""
+        found: dict[str, dict[Ref, None]] = {}
+        for reader, ref in self.reads:
+            scope = reader.rpartition(".")[0]
+            while scope and not ref.node.startswith(scope + "."):
+                found.setdefault(scope, {})[ref] = None
+                scope = scope.rpartition(".")[0]
+        return {path: tuple(refs) for path, refs in found.items()}
+
+
+def _share(leaving: dict[str, set[Ref]], scopes: Mapping[str, Scope]) -> None:
+    """Applications of one scope hand out the same values, so that they can be one class."""
+    for scope in scopes.values():
+        if scope.shared and scope.shared in scopes:
+            _copy(leaving, scope.path, scope.shared)
+    for scope in scopes.values():
+        if scope.shared and scope.shared in scopes:
+            _copy(leaving, scope.shared, scope.path)
+
+
+def _copy(leaving: dict[str, set[Ref]], source: str, target: str) -> None:
+    for ref in sorted(leaving.get(source, ()), key=str):
+        if ref.node.startswith(source + "."):
+            moved = Ref(target + ref.node[len(source) :], ref.port)
+            leaving.setdefault(target, set()).add(moved)
+
+
+def frozen(value: Any) -> Any:
+    """Plain data as something hashable."""
+    if isinstance(value, Mapping):
+        return tuple((k, frozen(v)) for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return tuple(frozen(v) for v in value)
+    return value

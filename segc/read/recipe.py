@@ -1,0 +1,463 @@
+"""`losses:` and `recipe:` of a spec: how a network is trained, checked and turned into plain data.
+
+One table says what each key takes; the reader and the JSON Schema both come from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from segc.diag import Report, did_you_mean
+from segc.loc import Loc
+from segc.read.yaml import Mapping_, Scalar, Sequence_, YNode
+
+REQUIRED: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One key. `kind` says what it takes:
+
+    int, number, bool, word (one of `choices`), text, names (list of texts); ints and numbers
+    (lists, of `count` values if given); weights (a word of `choices` or a list of numbers);
+    section (a mapping of `fields`), sections (a list of them), one_of (a mapping with exactly one
+    of `fields`, each a section). `min` is inclusive, `above` exclusive; both hold for every number.
+    """
+
+    kind: str
+    doc: str
+    default: Any = REQUIRED
+    min: float | None = None
+    above: float | None = None
+    max: float | None = None
+    choices: tuple[Any, ...] = ()
+    count: int | None = None
+    fields: Mapping[str, Field] = field(default_factory=dict)
+
+
+class Data(dict[str, Any]):
+    """Plain data that remembers where each value stands, by dotted path ("optimizer.sgd.lr")."""
+
+    def __init__(self, values: Mapping[str, Any], locs: Mapping[str, Loc]) -> None:
+        super().__init__(values)
+        self.locs = dict(locs)
+
+
+def _lr() -> Field:
+    return Field("number", "base learning rate", above=0)
+
+
+def _decay(default: float) -> Field:
+    return Field("number", "L2 penalty on the weights", default, min=0)
+
+
+OPTIMIZERS = {
+    "sgd": Field(
+        "section",
+        "stochastic gradient descent",
+        fields={
+            "lr": _lr(),
+            "momentum": Field("number", "share of the last update kept", 0.0, min=0, max=1),
+            "nesterov": Field("bool", "Nesterov's momentum", False),
+            "weight_decay": _decay(0.0),
+        },
+    ),
+    "adam": Field(
+        "section",
+        "Adam",
+        fields={
+            "lr": _lr(),
+            "betas": Field("numbers", "decay of the moments", [0.9, 0.999], min=0, max=1, count=2),
+            "weight_decay": _decay(0.0),
+        },
+    ),
+    "adamw": Field(
+        "section",
+        "Adam with decoupled weight decay",
+        fields={
+            "lr": _lr(),
+            "betas": Field("numbers", "decay of the moments", [0.9, 0.999], min=0, max=1, count=2),
+            "weight_decay": _decay(0.01),
+        },
+    ),
+}
+SCHEDULES = {
+    "constant": Field("section", "the base rate throughout"),
+    "poly": Field(
+        "section",
+        "(1 - step / steps) ** power",
+        fields={"power": Field("number", "exponent", 0.9, above=0)},
+    ),
+    "step": Field(
+        "section",
+        "times gamma every `size` steps",
+        fields={
+            "size": Field("int", "optimizer steps between drops", min=1),
+            "gamma": Field("number", "factor of a drop", 0.1, above=0),
+        },
+    ),
+    "cosine": Field("section", "half a cosine wave down to zero"),
+}
+RECIPE: dict[str, Field] = {
+    "optimizer": Field("one_of", "how weights follow gradients", None, fields=OPTIMIZERS),
+    "schedule": Field("one_of", "learning rate over the steps", None, fields=SCHEDULES),
+    "max_steps": Field("int", "length of the training, optimizer steps", None, min=1),
+    "epochs": Field("int", "length of the training, passes over the training set", None, min=1),
+    "batch_size": Field("int", "images per step, all processes together", None, min=1),
+    "crop": Field("ints", "height and width the network trains on, pixels", None, min=1, count=2),
+    "augment": Field(
+        "section",
+        "random changes of the training images",
+        None,
+        fields={
+            "scale": Field("numbers", "range of a random resize", None, above=0, count=2),
+            "flip": Field("bool", "mirror half of the images left to right", False),
+        },
+    ),
+    "input": Field(
+        "section",
+        "what the network expects of an image",
+        None,
+        fields={
+            "channels": Field("word", "their order", "rgb", choices=("rgb", "bgr", "gray")),
+            "range": Field("word", "white is 1 or 255", 1, choices=(1, 255)),
+        },
+    ),
+    "normalize": Field(
+        "section",
+        "per channel, in the input's range: subtracted, then divided by",
+        None,
+        fields={
+            "mean": Field("numbers", "one value a channel"),
+            "std": Field("numbers", "one value a channel", None, above=0),
+        },
+    ),
+    "groups": Field(
+        "sections",
+        "parameters with rates of their own; the first pattern that matches a name counts",
+        None,
+        fields={
+            "match": Field("text", "pattern of parameter names; * stands for anything"),
+            "lr": Field("number", "factor of the learning rate", 1.0, min=0),
+            "weight_decay": Field("number", "factor of the weight decay", 1.0, min=0),
+        },
+    ),
+    "classes": Field("names", "names of the classes, in the order of their ids", None),
+}
+
+_COMMON = {
+    "target": Field("word", "what it is compared with", "mask", choices=("mask",)),
+    "ignore_index": Field("int", "label of the pixels left out", 255, min=0, max=255),
+    "weight": Field("number", "factor of this loss in the sum", 1.0, min=0),
+}
+_REDUCTIONS = ("mean", "valid_pixels", "batch", "sum")
+LOSSES: dict[str, dict[str, Field]] = {
+    "cross_entropy": {
+        "cross_entropy": Field("text", "output with one channel a class"),
+        **_COMMON,
+        "class_weights": Field(
+            "weights",
+            "one weight a class, or counted on the training set",
+            None,
+            min=0,
+            choices=("median_frequency", "none"),
+        ),
+        "reduction": Field(
+            "word",
+            "the sum is divided by: mean, the sum of the pixels' weights; valid_pixels, their "
+            "number; batch, the number of images; sum, nothing",
+            "mean",
+            choices=_REDUCTIONS,
+        ),
+    },
+    "binary_cross_entropy": {
+        "binary_cross_entropy": Field("text", "output of one channel, class 1 against class 0"),
+        **_COMMON,
+        "reduction": Field("word", "as for cross_entropy", "mean", choices=_REDUCTIONS),
+    },
+}
+
+
+def read_recipe(node: YNode, report: Report) -> Data:
+    """Plain data of `recipe:`; sections that are given are complete, others are absent."""
+    reader = _Reader(report)
+    found = reader.section(node, RECIPE, "`recipe`", "")
+    found = {key: value for key, value in found.items() if value is not None}
+    if "max_steps" in found and "epochs" in found:
+        place = reader.locs.get("epochs")
+        report.error("SEG603", "both `max_steps` and `epochs` are given", place, hint="keep one")
+    scale = (found.get("augment") or {}).get("scale")
+    if scale and scale[0] > scale[1]:
+        place = reader.locs.get("augment.scale")
+        report.error("SEG105", "`scale` is [smallest, largest]", place, hint="swap the numbers")
+    return Data(found, reader.locs)
+
+
+def read_losses(node: YNode, report: Report, outputs: Iterable[str]) -> Data:
+    """Plain data of `losses:`: by name, `{kind, output, ignore_index, weight, …}`."""
+    reader, known, found = _Reader(report), list(outputs), {}
+    for key, value in reader.mapping(node, "`losses`"):
+        kind = _kind(key, value, report)
+        if kind is None:
+            continue
+        what = f"loss `{key.text}`"
+        values = reader.section(value, LOSSES[kind], what, key.text + ".")
+        output = values.pop(kind)
+        reader.locs[key.text] = key.loc
+        if output is not None and output not in known:
+            hint = did_you_mean(output, known) or f"outputs: {', '.join(known)}"
+            place = reader.locs.get(f"{key.text}.{kind}")
+            report.error(
+                "SEG602", f"{what} reads `{output}`, which is not an output", place, hint=hint
+            )
+        found[key.text] = {"kind": kind, "output": output, **values}
+    _one_label_space(found, reader.locs, report)
+    return Data(found, reader.locs)
+
+
+def _kind(key: Scalar, value: YNode, report: Report) -> str | None:
+    """The key of a loss that says which loss it is."""
+    if not isinstance(value, Mapping_):
+        hint = "for example {cross_entropy: logits, target: mask}"
+        report.error("SEG103", f"loss `{key.text}` must be a mapping", value.loc, hint=hint)
+        return None
+    words = [k.text for k, _ in value.entries]
+    kinds = [word for word in words if word in LOSSES]
+    if len(kinds) == 1:
+        return kinds[0]
+    near = [hint for word in words if (hint := did_you_mean(word, LOSSES))]
+    problem = f"has both `{kinds[0]}` and `{kinds[1]}`" if kinds else "says not which loss it is"
+    hint = near[0] if near and not kinds else f"give exactly one of {', '.join(LOSSES)}"
+    report.error("SEG601", f"loss `{key.text}` {problem}", key.loc, hint=hint)
+    return None
+
+
+def _one_label_space(
+    losses: Mapping[str, Mapping[str, Any]], locs: Mapping[str, Loc], report: Report
+) -> None:
+    """All losses look at one mask with one set of class weights."""
+    for key in ("ignore_index", "class_weights"):
+        stated = {n: v[key] for n, v in losses.items() if v.get(key) is not None}
+        values = list(stated.values())
+        for name, value in stated.items():
+            if value != values[0]:
+                place = locs.get(f"{name}.{key}")
+                report.error("SEG603", f"losses differ in `{key}`", place, hint="use one value")
+
+
+class _Reader:
+    """Reads nodes by the table and notes where each value stands."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.locs: dict[str, Loc] = {}
+
+    def mapping(self, node: YNode, what: str) -> tuple[tuple[Scalar, YNode], ...]:
+        if isinstance(node, Mapping_):
+            return node.entries
+        self.report.error("SEG103", f"{what} must be a mapping, got {_shown(node)}", node.loc)
+        return ()
+
+    def section(
+        self, node: YNode, fields: Mapping[str, Field], what: str, path: str
+    ) -> dict[str, Any]:
+        """Values of a mapping, defaults filled in; a missing value is reported and None."""
+        given: dict[str, Any] = {}
+        for key, value in self.mapping(node, what):
+            if key.text in fields:
+                self.locs[path + key.text] = value.loc
+                given[key.text] = self.value(value, fields[key.text], key.text, path + key.text)
+            else:
+                hint = did_you_mean(key.text, fields) or f"known: {', '.join(fields) or 'none'}"
+                self.report.error(
+                    "SEG107", f"unknown key `{key.text}` in {what}", key.loc, hint=hint
+                )
+        for name, f in fields.items():
+            if f.default is REQUIRED and name not in given and isinstance(node, Mapping_):
+                self.report.error("SEG104", f"`{name}` is missing in {what}", node.loc, hint=f.doc)
+        return {
+            name: given.get(name, None if f.default is REQUIRED else f.default)
+            for name, f in fields.items()
+        }
+
+    def value(self, node: YNode, f: Field, name: str, path: str) -> Any:
+        """The value of one key, or None after a report."""
+        if f.kind == "section":
+            return self.section(node, f.fields, f"`{name}`", path + ".")
+        if f.kind == "one_of":
+            return self.one_of(node, f, name, path)
+        if f.kind == "sections":
+            return [
+                self.section(item, f.fields, f"`{name}`", f"{path}.{number}.")
+                for number, item in enumerate(self.items(node, name))
+            ]
+        if f.kind == "weights" and isinstance(node, Scalar):
+            word = self.word(node, f, name)
+            return None if word == "none" else word
+        if f.kind == "names":
+            return [self.scalar(item, Field("text", ""), name) for item in self.items(node, name)]
+        if f.kind in ("ints", "numbers", "weights"):
+            return self.numbers(node, f, name)
+        return self.scalar(node, f, name)
+
+    def one_of(self, node: YNode, f: Field, name: str, path: str) -> dict[str, Any] | None:
+        """`{sgd: {…}}`; a bare `sgd` where nothing has to be said."""
+        if isinstance(node, Scalar) and node.value in f.fields:
+            node = Mapping_(((node, Mapping_((), node.loc)),), node.loc)
+        entries = self.mapping(node, f"`{name}`")
+        known = [(key, value) for key, value in entries if key.text in f.fields]
+        for key, _ in entries:
+            if key.text not in f.fields:
+                hint = did_you_mean(key.text, f.fields) or f"one of {', '.join(f.fields)}"
+                self.report.error(
+                    "SEG105", f"`{key.text}` is not a known {name}", key.loc, hint=hint
+                )
+        if len(known) != 1:
+            if len(known) == len(entries) and isinstance(node, Mapping_):
+                hint = f"give exactly one of {', '.join(f.fields)}"
+                self.report.error("SEG105", f"`{name}` is one thing", node.loc, hint=hint)
+            return None
+        key, value = known[0]
+        inner = f"{path}.{key.text}"
+        self.locs[inner] = value.loc
+        return {
+            key.text: self.section(value, f.fields[key.text].fields, f"`{key.text}`", inner + ".")
+        }
+
+    def items(self, node: YNode, name: str) -> tuple[YNode, ...]:
+        if isinstance(node, Sequence_):
+            return node.items
+        self.report.error("SEG103", f"`{name}` is a list, got {_shown(node)}", node.loc)
+        return ()
+
+    def numbers(self, node: YNode, f: Field, name: str) -> list[Any] | None:
+        items = self.items(node, name)
+        if isinstance(node, Sequence_) and f.count and len(items) != f.count:
+            text = f"`{name}` takes {f.count} numbers, got {len(items)}"
+            self.report.error("SEG103", text, node.loc, hint=f.doc)
+            return None
+        one = Field("int" if f.kind == "ints" else "number", f.doc, None, f.min, f.above, f.max)
+        found = [self.scalar(item, one, name) for item in items]
+        return None if not found or None in found else found
+
+    def scalar(self, node: YNode, f: Field, name: str) -> Any:
+        if f.kind == "word":
+            return self.word(node, f, name)
+        types, article = _TYPES[f.kind]
+        value = node.value if isinstance(node, Scalar) else None
+        if not isinstance(value, types) or (isinstance(value, bool) and f.kind != "bool"):
+            text = f"`{name}` needs {article}, got {_shown(node)}"
+            self.report.error("SEG103", text, node.loc, hint=f.doc)
+            return None
+        return value if self.in_range(value, f, name, node.loc) else None
+
+    def in_range(self, value: Any, f: Field, name: str, loc: Loc) -> bool:
+        wrong = None
+        if f.min is not None and value < f.min:
+            wrong = f"at least {f.min:g}"
+        if f.above is not None and value <= f.above:
+            wrong = f"more than {f.above:g}"
+        if f.max is not None and value > f.max:
+            wrong = f"at most {f.max:g}"
+        if wrong:
+            self.report.error("SEG105", f"`{name}` must be {wrong}, got {value:g}", loc)
+        return wrong is None
+
+    def word(self, node: YNode, f: Field, name: str) -> Any:
+        value = node.value if isinstance(node, Scalar) else None
+        if value in f.choices and not isinstance(value, bool):
+            return value
+        hint = did_you_mean(str(value), [str(c) for c in f.choices])
+        hint = hint or f"one of {', '.join(str(c) for c in f.choices)}"
+        self.report.error("SEG105", f"{_shown(node)} is not a `{name}`", node.loc, hint=hint)
+        return None
+
+
+_TYPES: dict[str, tuple[Any, str]] = {
+    "int": (int, "an integer"),
+    "number": ((int, float), "a number"),
+    "bool": (bool, "true or false"),
+    "text": (str, "text"),
+}
+
+
+def _shown(node: YNode) -> str:
+    if isinstance(node, Scalar):
+        return f"`{node.text[:40]}`"
+    return "a mapping" if isinstance(node, Mapping_) else "a list"
+
+
+# --- JSON Schema ----------------------------------------------------------------------------
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON Schema of `recipe:`."""
+    return _section_schema(RECIPE)
+
+
+def losses_schema() -> dict[str, Any]:
+    """JSON Schema of `losses:`."""
+    kinds = [_section_schema(fields) for fields in LOSSES.values()]
+    return {"type": "object", "additionalProperties": {"oneOf": kinds}}
+
+
+def _section_schema(fields: Mapping[str, Field]) -> dict[str, Any]:
+    required = [name for name, f in fields.items() if f.default is REQUIRED]
+    schema: dict[str, Any] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: _field_schema(f) for name, f in fields.items()},
+    }
+    return schema | ({"required": required} if required else {})
+
+
+def _field_schema(f: Field) -> dict[str, Any]:
+    return {"description": f.doc, **_kind_schema(f)}
+
+
+def _kind_schema(f: Field) -> dict[str, Any]:
+    bounds = {"minimum": f.min, "exclusiveMinimum": f.above, "maximum": f.max}
+    limits = {key: bound for key, bound in bounds.items() if bound is not None}
+    number = {"type": "integer" if f.kind in ("int", "ints") else "number", **limits}
+    length = {"minItems": f.count, "maxItems": f.count} if f.count else {"minItems": 1}
+    numbers = {"type": "array", "items": number, **length}
+    match f.kind:
+        case "int" | "number":
+            return number
+        case "ints" | "numbers":
+            return numbers
+        case "bool":
+            return {"type": "boolean"}
+        case "word":
+            return {"enum": list(f.choices)}
+        case "weights":
+            return {"oneOf": [{"enum": list(f.choices)}, numbers]}
+        case "text":
+            return {"type": "string"}
+        case "names":
+            return {"type": "array", "items": {"type": "string"}}
+        case "sections":
+            return {"type": "array", "items": _section_schema(f.fields)}
+        case "section":
+            return _section_schema(f.fields)
+    return _one_of_schema(f)
+
+
+def _one_of_schema(f: Field) -> dict[str, Any]:
+    bare = [
+        name
+        for name, section in f.fields.items()
+        if all(inner.default is not REQUIRED for inner in section.fields.values())
+    ]
+    single = [
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": [name],
+            "properties": {name: _field_schema(section)},
+        }
+        for name, section in f.fields.items()
+    ]
+    return {"oneOf": [*([{"enum": bare}] if bare else []), *single]}

@@ -1,0 +1,233 @@
+"""What harness_files emits: formatted, safe, deterministic text that holds only what is used."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness_kit import CROSS_ENTROPY, RECIPE, checked
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segc.check import Checked
+from segc.dim import Domain, symbol
+from segc.emit.harness import FILES, harness_files
+
+ALLOWED = {"torch", "data", "model", "runtime", "scoring", "PIL", *sys.stdlib_module_names}
+BINARY = {k: v for k, v in CROSS_ENTROPY.items() if k != "class_weights"}
+BINARY["kind"] = "binary_cross_entropy"
+
+
+def recipe(**changes: Any) -> dict[str, Any]:
+    return {**RECIPE, **changes}
+
+
+def without(key: str, **changes: Any) -> dict[str, Any]:
+    return {k: v for k, v in recipe(**changes).items() if k != key}
+
+
+def loss(**changes: Any) -> dict[str, Any]:
+    return {"seg": {**CROSS_ENTROPY, **changes}}
+
+
+def valid() -> Checked:
+    height, width = symbol("H"), symbol("W")
+    domain = Domain().multiple(height - 12, 16).multiple(width - 12, 16)
+    domain = domain.at_least(height, 188).at_least(width, 188)
+    return checked(sizes={"logits": lambda side: side - 184}, domain=domain)
+
+
+def two(**only: str) -> Checked:
+    half = {"aux": lambda side: side // 2}
+    losses = {"seg": CROSS_ENTROPY, "aux": {**CROSS_ENTROPY, "output": "aux", "weight": 0.4}}
+    return checked(outputs={"logits": 3, "aux": 3}, sizes=half, losses=losses, only=only)
+
+
+SGD = {"sgd": {"lr": 1e-10, "momentum": 0.99, "nesterov": True, "weight_decay": 5e-4}}
+ADAM = {"adam": {"lr": 3e-4, "betas": [0.5, 0.999], "weight_decay": 0.0}}
+ADAMW = {"adamw": {"lr": 3e-4, "betas": [0.9, 0.999], "weight_decay": 0.05}}
+GROUPS = [
+    {"match": "backbone.*", "lr": 0.1, "weight_decay": 1.0},
+    {"match": "*.bias", "lr": 2, "weight_decay": 0},
+]
+NAMES = [f"a class with a name of some length {i}" for i in range(21)]
+CASES: dict[str, Checked] = {
+    "default": checked(losses={}, recipe={}),
+    "grey": checked(channels=1, losses={}, recipe={}),
+    "five": checked(channels=5, losses={}, recipe={}),
+    "sgd": checked(recipe=recipe(optimizer=SGD, schedule={"constant": {}}, crop=None)),
+    "adam": checked(recipe=recipe(optimizer=ADAM, schedule={"cosine": {}})),
+    "adamw": checked(
+        recipe=without(
+            "max_steps", epochs=3, optimizer=ADAMW, schedule={"step": {"size": 9000, "gamma": 0.1}}
+        )
+    ),
+    "groups": checked(recipe=recipe(groups=GROUPS, optimizer=ADAM)),
+    "sgd_groups": checked(recipe=recipe(groups=GROUPS, optimizer=SGD)),
+    "plain": checked(recipe=without("augment", input={"channels": "bgr", "range": 255})),
+    "mean": checked(
+        recipe=recipe(normalize={"mean": [104.00699, 116.66877, 122.67892], "std": None})
+    ),
+    "names": checked(outputs={"logits": 21}, recipe=recipe(classes=NAMES)),
+    "weights": checked(outputs={"logits": 21}, losses=loss(class_weights=[0.123456] * 21)),
+    "few_weights": checked(losses=loss(class_weights=[1, 2.5, 1e-7], reduction="valid_pixels")),
+    "counted": checked(losses=loss(class_weights="median_frequency", reduction="batch")),
+    "sum": checked(losses=loss(reduction="sum", ignore_index=0, weight=0.25)),
+    "binary": checked(outputs={"logits": 1}, losses={"seg": BINARY}),
+    "margin": valid(),
+    "coarse": checked(sizes={"logits": lambda side: side // 8}),
+    "aux": two(aux="train"),
+    "two": two(),
+    "fixed": checked(image=("N", 3, 224, 224), sizes={"logits": lambda side: side}),
+    "free": checked(domain=Domain()),
+    "long": checked(
+        title="A long title " * 20, source='He said """no""" \\ and left\nfor good ' * 9
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cases")
+    for name, given_ in CASES.items():
+        (root / name).mkdir()
+        for file, text in harness_files(given_).items():
+            (root / name / file).write_text(text, encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_emitted_files_are_ascii_python_without_segc(name: str) -> None:
+    files = harness_files(CASES[name])
+    assert tuple(files) == FILES
+    for file, text in files.items():
+        assert text.isascii() and text.endswith("\n") and "\r" not in text and "\t" not in text
+        tree = ast.parse(text, file)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                assert {a.name.split(".")[0] for a in node.names} <= ALLOWED
+            if isinstance(node, ast.ImportFrom):
+                assert (node.module or "").split(".")[0] in ALLOWED
+            if isinstance(node, ast.Name):
+                assert node.id not in {"eval", "exec", "__import__", "compile"} or file == "eval.py"
+
+
+def test_a_person_would_have_laid_them_out_so(folders: Path) -> None:
+    """A fixed point of `ruff format`, and clean under the project's lint rules."""
+    if importlib.util.find_spec("ruff") is None:
+        pytest.skip("ruff is not installed")
+    ruff = [sys.executable, "-m", "ruff"]
+    width = ["--isolated", "--line-length", "100", "--no-cache"]
+    rules = ["--select", "E,F,UP,B,SIM,C4,RUF100", "--output-format", "concise"]
+    for command in (["format", "--diff", *width], ["check", *rules, *width]):
+        done = subprocess.run([*ruff, *command, "."], cwd=folders, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[:3000]
+
+
+def test_nothing_unused_is_emitted() -> None:
+    """No import, function or constant of train.py that nothing reads."""
+    for name, given_ in CASES.items():
+        tree = ast.parse(harness_files(given_)["train.py"])
+        read = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+        made = [n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+        for node in tree.body:
+            if isinstance(node, ast.Assign):
+                made += [t.id for t in node.targets if isinstance(t, ast.Name)]
+        assert [m for m in made if m not in read] == [], name
+
+
+def test_same_bytes_at_any_hash_seed() -> None:
+    code = (
+        "import hashlib, test_harness as t; from segc.emit.harness import harness_files as f;"
+        "print(hashlib.sha256(repr([f(c) for c in t.CASES.values()]).encode()).hexdigest())"
+    )
+    found = set()
+    for seed in ("0", "1", "77"):
+        path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}
+        command = [sys.executable, "-c", code]
+        found.add(subprocess.check_output(command, env=environment, text=True))
+    assert len(found) == 1
+
+
+@settings(max_examples=25, derandomize=True, deadline=None)
+@given(
+    st.text(max_size=60),
+    st.text(max_size=60),
+    st.lists(st.text(max_size=30), min_size=3, max_size=3),
+)
+def test_text_of_a_spec_is_never_code(title: str, pattern: str, names: list[str]) -> None:
+    """Whatever the words are, the program is the same but for literals and docstrings."""
+    groups = [{"match": pattern, "lr": 1.0, "weight_decay": 1.0}]
+    given_ = checked(title=title, source=title, recipe=recipe(groups=groups, classes=names))
+    plain = checked(title="x", source="x", recipe=recipe(groups=groups, classes=["a", "b", "c"]))
+    for one, other in zip(harness_files(given_).items(), harness_files(plain).items(), strict=True):
+        assert shape_of(one[1]) == shape_of(other[1])
+    data = ast.parse(harness_files(given_)["data.py"])
+    assert list(constant(data, "CLASS_NAMES")) == names
+    train = ast.parse(harness_files(given_)["train.py"])
+    assert constant(train, "GROUPS")[0][0] == pattern
+
+
+def shape_of(text: str) -> str:
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = ""
+    return ast.dump(tree)
+
+
+def constant(tree: ast.Module, name: str) -> Any:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"no {name}")
+
+
+def test_the_recipe_is_what_train_py_says() -> None:
+    tree = ast.parse(harness_files(CASES["sgd_groups"])["train.py"])
+    said = {n: constant(tree, n) for n in ("MAX_STEPS", "BATCH_SIZE", "CROP", "LR", "MOMENTUM")}
+    assert said == {
+        "MAX_STEPS": 40,
+        "BATCH_SIZE": 4,
+        "CROP": (32, 32),
+        "LR": 1e-10,
+        "MOMENTUM": 0.99,
+    }
+    assert constant(tree, "GROUPS") == (("backbone.*", 0.1, 1.0), ("*.bias", 2, 0))
+    tree = ast.parse(harness_files(CASES["weights"])["train.py"])
+    assert constant(tree, "CLASS_WEIGHTS") == (0.123456,) * 21
+
+
+def test_margin_and_trial_sizes() -> None:
+    tree = ast.parse(harness_files(CASES["margin"])["data.py"])
+    assert constant(tree, "MARGIN") == 92
+    trial = constant(ast.parse(harness_files(CASES["margin"])["train.py"]), "TRIAL_CROP")
+    assert trial == (284, 284)  # the first of 16k + 12 whose output has 96 pixels
+
+
+def test_accepts_is_the_derived_domain() -> None:
+    for name in ("default", "margin", "free", "fixed"):
+        given_ = CASES[name]
+        tree = ast.parse(harness_files(given_)["data.py"])
+        function = next(n for n in tree.body if isinstance(n, ast.FunctionDef))
+        scope: dict[str, Any] = {}
+        exec(ast.unparse(function), scope)
+        for height, width in itertools.product(range(180, 240, 4), range(180, 240, 3)):
+            inside = given_.domain.contains({"H": height, "W": width})
+            expected = (height, width) == (224, 224) if name == "fixed" else inside
+            assert scope["accepts"](height, width) == expected
+
+
+def test_networks_that_do_not_label_pixels_get_none() -> None:
+    assert harness_files(checked(image=("N", 100))) == {}
+    vector = checked()
+    types = {ref: t for ref, t in vector.types.items() if str(ref) == "image"}
+    assert harness_files(Checked(vector.graph, types, vector.domain)) == {}
