@@ -1,4 +1,4 @@
-"""Where a fault of types is shown: the place to look at, what was joined, what would fit instead."""
+"""Where a fault of types is shown: the place to look at, the operands, what would fit instead."""
 
 from __future__ import annotations
 
@@ -150,9 +150,8 @@ class Blame:
 
     @cached_property
     def _outermost(self) -> dict[Ref, Scope]:
-        inner_first = reversed(self.graph.scopes.values())
-        by_length = sorted((s for s in inner_first if not s.absent), key=lambda s: -len(s.path))
-        return {s.output: s for s in by_length if s.output.node.startswith(s.path + ".")}
+        made = [s for s in self.graph.scopes.values() if s.output.node.startswith(s.path + ".")]
+        return {s.output: s for s in sorted(made, key=lambda s: -len(s.path))}
 
     # --- what would fit ---------------------------------------------------------------------
     def _better(self, failure: Failure) -> _Better | None:
@@ -182,8 +181,8 @@ class Blame:
 
     @cached_property
     def _defined(self) -> frozenset[Loc]:
-        nodes, scopes = self.graph.nodes, self.graph.scopes.values()
-        return frozenset(x.loc for x in (*nodes, *scopes))
+        nodes = {node.loc for node in self.graph.nodes}
+        return frozenset(nodes | {scope.loc for scope in self.graph.scopes.values()})
 
     def _candidates(self, node: Node, operand: int) -> list[tuple[str, Ref]]:
         """Values that could stand in `from` instead, the most similar first."""

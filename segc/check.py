@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -158,7 +158,7 @@ def _infer(node: Node, types: dict[Ref, Type], demands: _Demands, total: int) ->
         return 0
     demands.node = node
     results = _types(node, operands, demands)
-    params = sum(prod(p.shape, start=1) for p in node.op.parameters(*operands))
+    params = sum(_constant(p.shape) for p in node.op.parameters(*operands))
     _check_count(total + params, "parameters")
     for port, result in zip(node.op.ports, results, strict=True):
         types[Ref(node.name, port)] = result
@@ -171,10 +171,17 @@ def _types(node: Node, operands: list[Type], demands: _Demands) -> list[Type]:
     found = node.op.infer(demands, *operands)
     results: list[Type] = []
     for result in found if isinstance(found, tuple) else (found,):
-        _check_count(prod(d for d in result.shape if isinstance(d, int)), "values for each pixel")
-        named = isinstance(result, Index) and not result.pool
-        results.append(replace(result, pool=node.name) if named else result)
+        if not isinstance(result, Unknown):
+            _check_count(_constant(result.shape), "values for each pixel")
+        if isinstance(result, Index) and not result.pool:
+            result = replace(result, pool=node.name)
+        results.append(result)
     return results
+
+
+def _constant(shape: Iterable[DimLike]) -> int:
+    """How many values a shape has, not counting the sizes that are symbols."""
+    return prod([d for d in shape if isinstance(d, int)])
 
 
 def _check_count(count: int, what: str) -> None:
@@ -232,7 +239,7 @@ def _check_phases(graph: Graph, report: Report) -> None:
 def _check_unused(graph: Graph, report: Report) -> None:
     read = {ref.node for node in graph.nodes for ref in node.inputs}
     read |= {ref.node for ref in graph.outputs.values()}
-    owner = {s.output.node: s for s in reversed(graph.scopes.values()) if not s.absent}
+    owner = {s.output.node: s for s in reversed(list(graph.scopes.values())) if not s.absent}
     for node in graph.nodes:
         if node.name in read or node.absent:
             continue

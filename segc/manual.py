@@ -161,7 +161,7 @@ def example_line(cls: type[Op]) -> str:
     if count > 1 or len(cls.operands) > 1:
         operands = cls.operands if count <= len(cls.operands) else ("a", "b", "c")[:count]
         given.insert(0, f"from: [{', '.join(o.lstrip('*') for o in operands)}]")
-    return f"y: {{{', '.join([f'op: {cls.name}', *given])}}}" if given else f"y: {cls.name}"
+    return f"out: {{{', '.join([f'op: {cls.name}', *given])}}}" if given else f"out: {cls.name}"
 
 
 def _example_value(a: Attr) -> str:

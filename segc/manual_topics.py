@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def _fields(fields: Mapping[str, Field], depth: int = 1) -> list[str]:
     lines = []
     for name, f in fields.items():
         choices = f" ({' | '.join(map(str, f.choices))})" if f.choices else ""
-        lines.append(f"{'  ' * depth}{name}: {f.doc}{choices}")
+        pad = "  " * depth
+        text = f"{name}: {f.doc}{choices}"
+        lines += wrap(text, 88, initial_indent=pad, subsequent_indent=pad + "    ")
         lines += _fields(f.fields, depth + 1)
     return lines
 
@@ -120,7 +123,8 @@ A block is a group of layers to use more than once:
     stage: {repeat: 3, block: conv_bn_relu, out: 64, stride: 2 if i == 0 else 1}
 
 It sees its inputs, its parameters and its own layers; its value is that of its last layer.
-Every use has weights of its own; `{use: stem, from: other}` applies a layer again with the same weights."""
+Every use has weights of its own; `{use: stem, from: other}` applies a layer again, with the same
+weights."""
 
 _EXIT = """\
   0    done

@@ -17,6 +17,7 @@ START = """\
 segc: 1
 model: {model}
 title: {title}
+
 params:
   classes: {{type: int, default: 2, min: 2, doc: classes to tell apart}}
   width: {{type: int, default: 32, min: 1, doc: channels of the first level}}

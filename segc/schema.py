@@ -15,7 +15,8 @@ from segc.read.files import BLOCK_FILE_KEYS
 from segc.read.inits import INITIALISERS
 from segc.read.network import INPUT_KEYS
 from segc.read.recipe import losses_schema, recipe_schema
-from segc.read.spec import BLOCK_KEYS, LAYER_KEYS, PARAM_KEYS, TOP_LEVEL, TYPES
+from segc.read.params import PARAM_KEYS, TYPES
+from segc.read.spec import BLOCK_KEYS, LAYER_KEYS, TOP_LEVEL
 from segc.transforms import TRANSFORMS
 
 Schema = dict[str, Any]

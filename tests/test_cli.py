@@ -81,9 +81,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_an_example(
-    verb: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
     out = capsys.readouterr().out
     assert "example:" in out
@@ -238,9 +236,7 @@ found = sorted((heavy | others) & set(sys.modules))
 print("loaded:", found, file=sys.stderr)
 sys.exit(status or bool(found))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 
@@ -412,9 +408,7 @@ def test_summary_in_every_format(small: Path, capsys: pytest.CaptureFixture[str]
         ("peak_bytes<1Ki", 1),
     ],
 )
-def test_budgets(
-    small: Path, capsys: pytest.CaptureFixture[str], budget: str, status: int
-) -> None:
+def test_budgets(small: Path, capsys: pytest.CaptureFixture[str], budget: str, status: int) -> None:
     words = ["summary", "small.yaml", "--input", "image=1x3x8x8", "--budget", budget]
     assert main(words) == status
     assert ("over budget" in capsys.readouterr().err) is bool(status)
@@ -460,9 +454,7 @@ def test_a_bad_spec_changes_nothing_and_stops_no_other(
 
 
 # --- the other verbs ------------------------------------------------------------------------------
-def test_new_starts_a_sound_formatted_spec(
-    small: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_new_starts_a_sound_formatted_spec(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["new", "my_net"]) == 0
     text = (small / "my_net.yaml").read_text()
     assert text.startswith("# yaml-language-server: $schema=segc.schema.json\n")
@@ -544,10 +536,10 @@ def test_examples_of_the_manual_are_sound_layers() -> None:
     for cls in REGISTRY.values():
         line = manual.example_line(cls)
         names = ("x", "a", "b", "c", "map", "indices", *(o.lstrip("*") for o in cls.operands))
-        given = "\n".join(f"  {n}: identity" for n in dict.fromkeys(names) if n != "y")
+        given = "\n".join(f"  {n}: identity" for n in dict.fromkeys(names) if n != "out")
         text = (
             "segc: 1\nmodel: M\ninputs:\n  image: [N, 8, H, W]\n"
-            f"layers:\n{given}\n  {line}\noutputs: {{y: y}}\n"
+            f"layers:\n{given}\n  {line}\noutputs: {{out: out}}\n"
         )
         report = Report()
         read(Source.from_text(text, "spec.yaml"), {}, report)
@@ -608,10 +600,11 @@ def test_the_status_of_a_script_is_passed_on(tmp_path: Path, status: int) -> Non
 def test_arguments_reach_the_script_and_segcs_own_do_not() -> None:
     module = frame.load("train")
     parser = frame.parser_of("train")
-    words = "u.yaml --data camvid --set width=8 --out runs/u --epochs 3 -o gen x.png".split()
+    passed = ["--data", "camvid", "--out", "runs/u", "--epochs", "3", "x.png"]
+    words = ["u.yaml", *passed[:2], "--set", "width=8", *passed[2:6], "-o", "gen", *passed[6:]]
     args = frame.parse(parser, module, words)
     assert (args.spec, args.sets, args.output) == ("u.yaml", [("width", "8")], "gen")
-    assert args.rest == "--data camvid --out runs/u --epochs 3 x.png".split()
+    assert args.rest == passed
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ CASES: dict[str, Checked] = {
     "weights": checked(outputs={"logits": 21}, losses=loss(class_weights=[0.123456] * 21)),
     "few_weights": checked(losses=loss(class_weights=[1, 2.5, 1e-7], reduction="valid_pixels")),
     "counted": checked(losses=loss(class_weights="median_frequency", reduction="batch")),
+    "recompute": checked(recipe=recipe(recompute_bn=20)),
     "sum": checked(losses=loss(reduction="sum", ignore_index=0, weight=0.25)),
     "binary": checked(outputs={"logits": 1}, losses={"seg": BINARY}),
     "margin": valid(),

@@ -305,8 +305,8 @@ STRICTER: dict[str, Callable[[Values, Sequence[Shape]], bool]] = {
     # refused by torch too, but only in training
     "batch_norm1d": lambda v, shapes: v.get("eps") == 0,
     "batch_norm2d": lambda v, shapes: v.get("eps") == 0,
-    # torch does not look at the dilation of a window of one pixel
-    "conv_transpose2d": lambda v, shapes: 0 in v.get("dilation", ()) and 1 in v["kernel_size"],
+    # torch does not check the dilation of a transposed convolution
+    "conv_transpose2d": lambda v, shapes: 0 in v.get("dilation", ()),
     # with a padding_mode, torch takes negative padding as a crop
     "conv2d": lambda v, shapes: -1 in numbers(v.get("padding")) and "padding_mode" in v,
     # one corner-aligned grid: nothing in torch to compare with (see test_ops.py)

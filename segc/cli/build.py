@@ -128,8 +128,8 @@ def compiled(spec: str, args: argparse.Namespace) -> tuple[Path, Built]:
 
 
 def _outdated(target: Path, found: list[tuple[str, str]], spec: str) -> Diagnostic:
-    shown = ", ".join(f"{name} {state}" for name, state in found[:6])
-    more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+    shown = ", ".join(f"{name} {state}" for name, state in found[:12])
+    more = f" and {len(found) - 12} more" if len(found) > 12 else ""
     message = f"{target.as_posix()} is not what {spec} builds: {shown}{more}"
     return Diagnostic("SEG080", message, hint=f"run `segc build {spec}`")
 

@@ -197,8 +197,17 @@ def deliver(text: str, args: argparse.Namespace | None = None) -> None:
 def write_file(path: Path, data: bytes) -> None:
     """Write a file through a temporary one beside it, so that it is the old or the new, whole.
 
-    A link is followed to its file. Raises OSError.
+    A link is followed to its file. Raises Fail (exit 3) if the machine refuses.
     """
+    try:
+        _replace(path, data)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        message = f"cannot write {path.as_posix()}: {reason}"
+        raise Fail(Diagnostic("SEG083", message), exit=3) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     if path.exists() and not path.is_file():  # /dev/stdout, a pipe
         path.write_bytes(data)

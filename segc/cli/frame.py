@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -139,7 +140,12 @@ def printable(word: str) -> str:
 
 # --- ends -----------------------------------------------------------------------------------------
 def _portable_streams() -> None:
-    """Same bytes under every locale: UTF-8, what cannot be encoded escaped, `\\n` ends lines."""
+    """Same bytes under every locale: UTF-8, what cannot be encoded escaped, plain line ends.
+
+    With PYTHONUNBUFFERED standard output drops what a pipe does not take at once: buffer it.
+    """
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout.buffer, io.RawIOBase):
+        sys.stdout = open(sys.stdout.fileno(), "w", closefd=False)  # noqa: SIM115 (lives as long)
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -155,15 +161,16 @@ def _say(message: str, status: int) -> int:
 
 
 def _refused(error: OSError) -> int:
-    """The machine refused; if it was standard output that is closed or full, leave quietly."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """The machine refused; if it was standard output that is closed or full, leave quietly.
+
+    An error without a file name is of a stream: files are opened by name, and written to by
+    functions that name them.
+    """
+    if error.filename is None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is buffered still goes somewhere
         return MACHINE
-    where = f"{printable(str(error.filename))}: " if error.filename else ""
     reason = error.strerror or type(error).__name__
-    return _say(f"segc: {where}{reason}", MACHINE)
+    return _say(f"segc: {printable(str(error.filename))}: {reason}", MACHINE)
 
 
 EXTRAS = {

@@ -22,7 +22,7 @@ _KINDS = {
 
 
 def write_dot(facts: Facts, level: str = "block", theme: str = "light") -> str:
-    """The graph as DOT; level `layer` draws equal members of a repeat each, others draw them once."""
+    """The graph as DOT; level `layer` draws equal members of a repeat each."""
     return "\n".join(_Writer(facts, level, THEMES[theme]).lines()) + "\n"
 
 
@@ -56,8 +56,8 @@ class _Writer:
         label = quote(title(self.facts), subtitle(self.facts))
         yield f"digraph {quote(self.graph.name)} {{"
         yield f'  graph [bgcolor="{theme.page}", fontcolor="{theme.ink}", fontname="Helvetica",'
-        yield f'         labelloc=t, label={label}, nodesep=0.3, ranksep=0.4, color="{theme.frame}",'
-        yield '         style="rounded"]'
+        yield f"         labelloc=t, label={label}, nodesep=0.3, ranksep=0.4,"
+        yield f'         color="{theme.frame}", style="rounded"]'
         yield f'  node [fontname="Helvetica", fontsize=11, fontcolor="{theme.ink}", shape=box,'
         yield '        style="rounded,filled", margin="0.12,0.06"]'
         yield f'  edge [fontname="Helvetica", fontsize=9, fontcolor="{theme.shape}",'
@@ -104,9 +104,7 @@ class _Writer:
             lines.append("training only")
         return self._node(node.name, style.family, lines, train, indent)
 
-    def _node(
-        self, name: str, family: str, lines: Iterable[str], dashed: bool, indent: str
-    ) -> str:
+    def _node(self, name: str, family: str, lines: Iterable[str], dashed: bool, indent: str) -> str:
         paint = self.theme.paints[paint_name(family)]
         form = f", shape={_FORMS[family]}" if family in _FORMS else ""
         dash = ', style="rounded,filled,dashed"' if dashed else ""

@@ -1,4 +1,4 @@
-"""The numbers of a picture, all from the compiler: shapes at one input size, strides, parameters."""
+"""The numbers of a picture, from the compiler: shapes at one input size, strides, parameters."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from segc.analyse import Row, Shape, Sizes, shapes, table
+from segc.analyse import Row, Shape, Sizes, reference_sizes, shapes, table
 from segc.check import Checked
 from segc.diag import Diagnostic, Fail
+from segc.dim import symbol
 from segc.ir import Node, Ref
 from segc.types import Index
 
-WISHED = (256, 512)  # px a side, in this order, where the recipe states no crop
 ROUND = Fraction(5, 4)  # strides nearer than this ratio to a network's own count as equal
 
 
@@ -57,7 +57,7 @@ def gather(checked: Checked, sizes: Sizes | None = None) -> Facts:
 
     Raises Fail (SEG213) where the network does not accept the sizes.
     """
-    sizes = sizes or reference_sizes(checked)
+    sizes = sizes or good_sizes(checked)
     rows = table(checked, sizes)
     concrete = shapes(checked, _env(checked, sizes))
     alias: dict[Ref, Ref] = {}
@@ -104,35 +104,28 @@ def _env(checked: Checked, sizes: Sizes) -> dict[str, int]:
 
 
 # --- the input size -------------------------------------------------------------------------
-def reference_sizes(checked: Checked) -> Sizes:
-    """Shapes of the inputs: the recipe's crop, else the accepted size nearest to 256, then 512."""
-    inputs = checked.graph.inputs.values()
-    spatial = {d: axis for i in inputs for axis, d in enumerate(i.shape) if isinstance(d, str)}
-    for wish in _wishes(checked):
-        env = {name: _near(checked, name, wish, axis) for name, axis in spatial.items()}
-        if checked.domain.contains(env):
-            return {
-                i.name: tuple(env[d] if isinstance(d, str) else d for d in i.shape) for i in inputs
-            }
-    raise Fail(Diagnostic("SEG213", "no input size near 256 or 512 is accepted", None, "--input"))
+def good_sizes(checked: Checked) -> Sizes:
+    """Shapes of the inputs: the recipe's crop, else accepted sizes as near to 512 as there are."""
+    wished = dict(reference_sizes(checked))
+    env = _env(checked, wished)
+    if not checked.domain.contains(env):
+        env = _tied(checked, env)
+    return {
+        i.name: tuple(env[d] if isinstance(d, str) else d for d in i.shape)
+        for i in checked.graph.inputs.values()
+    }
 
 
-def _wishes(checked: Checked) -> list[tuple[int, int]]:
-    crop = checked.graph.recipe.get("crop")
-    if isinstance(crop, list | tuple) and len(crop) == 2:
-        return [(crop[0], crop[1]), *((n, n) for n in (*WISHED, 224, 572, 64, 32, 1))]
-    return [(n, n) for n in (*WISHED, 224, 572, 64, 32, 1)]
-
-
-def _near(checked: Checked, name: str, wish: tuple[int, int], axis: int) -> int:
-    """The accepted value nearest to the wish; 1 for the batch."""
-    if axis < 2:
-        value = 1
-    else:
-        value = wish[0] if axis == 2 else wish[1]
-    below, above = checked.domain.nearest(name, value)
-    found = [v for v in (below, above) if v is not None]
-    return min(found, key=lambda v: (abs(v - value), v), default=value)
+def _tied(checked: Checked, wished: dict[str, int]) -> dict[str, int]:
+    """Accepted sizes near the wish where symbols depend on one another: each settles the next."""
+    domain, env = checked.domain, {}
+    for name, want in wished.items():
+        near = [v for v in domain.nearest(name, want) if v is not None]
+        env[name] = min(near, key=lambda v: (abs(v - want), v), default=want)
+        domain = domain.equal(symbol(name), env[name])
+    if not checked.domain.contains(env):
+        raise Fail(Diagnostic("SEG213", "no accepted input size was found", None, "give --input"))
+    return env
 
 
 # --- rows -----------------------------------------------------------------------------------
@@ -198,7 +191,6 @@ class _Grid:
             stride = near * self._ratio(source, Ref(node.name))
         known = sorted(set(self.strides.values()))
         return next((s for s in known if _close(stride, s)), stride)
-
 
     def _ratio(self, source: Ref, out: Ref) -> Fraction:
         """How much smaller the map becomes, as a whole number or one over it."""

@@ -20,6 +20,7 @@ from segc.draw.route import Port, Router
 from segc.draw.scene import Band, Frame, Label, Rect, Scene, Shape, Wire
 
 MAX_LANES, MAX_ITEMS = 7, 60
+PATIENCE = 4  # pictures with faults before the lanes are given up
 LEFT, RIGHT = 118.0, 36.0  # px left of the first cell (the lane's own label) and right of the last
 PAGE_HEIGHT = 720.0
 BEND_ROOM = 42.0  # px from the side of a box to a line that bends into it, inset included
@@ -27,20 +28,30 @@ ROW_GAP_Y = 24.0  # px between the rows of a lane
 NOTE = "rows are output strides"
 TRACK = 16.0  # px per line that passes above the cells of a lane
 SPARE = 110.0  # most px of spare height a lane takes
-_DENSE = {"pill_pad": 19.0, "plain_pad": 11.0}
-_TALL = {"pill_pad": 20.0, "plain_pad": 12.0, "tallest": 1000.0}
+
+
+def _dense(indent: float, gap: float, details: str = "full") -> Fit:
+    """The page of a slide, filled to the brim."""
+    return Fit(indent, gap, details, pill_pad=19, plain_pad=11)
+
+
+def _tall(indent: float, gap: float, page: float = 1280) -> Fit:
+    """A page larger than a slide."""
+    return Fit(indent, gap, "full", page, pill_pad=20, plain_pad=12, tallest=1000)
+
+
 FITS = (
     Fit(),
-    Fit(**_DENSE),
-    Fit(48, 24, **_DENSE),
-    Fit(36, 22, **_DENSE),
-    Fit(36, 22, "brief", **_DENSE),
-    Fit(20, 20, "brief", **_DENSE),
-    Fit(20, 20, "none", **_DENSE),
-    Fit(**_TALL),
-    Fit(36, 22, **_TALL),
-    Fit(36, 22, page=1440, **_TALL),
-    Fit(36, 22, page=1680, **_TALL),
+    _dense(57, 28),
+    _dense(48, 24),
+    _dense(36, 22),
+    _dense(36, 22, "brief"),
+    _dense(20, 20, "brief"),
+    _dense(20, 20, "none"),
+    _tall(57, 28),
+    _tall(36, 22),
+    _tall(36, 22, 1440),
+    _tall(36, 22, 1680),
 )
 
 
@@ -49,10 +60,14 @@ def lay_out(view: View, theme: str) -> Scene | None:
     lanes = {item.stride for item in view.items}
     if len(lanes) > MAX_LANES or len(view.items) > MAX_ITEMS or None in lanes:
         return None
+    failed = 0
     for fit in FITS if len(lanes) > 1 else FITS[:1]:
         scene = attempt(view, theme, fit)
         if scene is not None and not audit(scene):
             return scene
+        failed += scene is not None
+        if failed == PATIENCE:
+            break
     return None
 
 

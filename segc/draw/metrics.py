@@ -55,7 +55,7 @@ _ONE_EM = ((0x100, 0x17F), (0x386, 0x3CE), (0x400, 0x45F), (0x3041, 0x30FE), (0x
 def width(text: str, size: float, bold: bool = False) -> float:
     """Width of one line of text in px at a font size in px (an upper bound for rare letters)."""
     table = _WIDTHS[bold]
-    return sum(table.get(c, 1000) for c in text) * size / 1000
+    return float(sum(table.get(c, 1000) for c in text) * size / 1000)
 
 
 def literal(text: str, limit: int = MAX_CHARS) -> str:

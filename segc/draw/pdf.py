@@ -19,8 +19,7 @@ def write_pdf(scene: Scene) -> bytes:
     body = "\n".join(_content(scene)).encode("cp1252", errors="replace")
     w, h = number(scene.width * POINT), number(scene.height * POINT)
     fonts = "".join(
-        f"/{key} << /Type /Font /Subtype /Type1 /BaseFont /{name} "
-        "/Encoding /WinAnsiEncoding >> "
+        f"/{key} << /Type /Font /Subtype /Type1 /BaseFont /{name} /Encoding /WinAnsiEncoding >> "
         for key, name in (("F0", "Helvetica"), ("F1", "Helvetica-Bold"))
     )
     objects = [

@@ -234,7 +234,9 @@ def place_x(plan: Plan, left: float, right: float) -> bool:
     return True
 
 
-def _straighten(plan: Plan, last: dict[str, float], out: dict[str, list[tuple[Cell, float]]]) -> None:
+def _straighten(
+    plan: Plan, last: dict[str, float], out: dict[str, list[tuple[Cell, float]]]
+) -> None:
     """Moves the end of the deepest lane right where that makes its line up a straight one."""
     for row in plan.rows.get(len(plan.strides) - 1, []):
         cell = row[-1]

@@ -34,7 +34,7 @@ def write_pptx(scene: Scene) -> bytes:
     return _undated(out.getvalue())
 
 
-def _emu(px: float) -> int:
+def _emu(px: float) -> Any:
     return round(px * PX)
 
 
@@ -72,14 +72,12 @@ class _Slide:
         for label in (*scene.labels, *scene.legend_labels):
             self._label(label)
 
-    def _box(
-        self, name: str, rect: Any, form: str, fill: str, stroke: str, radius: float
-    ) -> Any:
+    def _box(self, name: str, rect: Any, form: str, fill: str, stroke: str, radius: float) -> Any:
         from pptx.enum.shapes import MSO_SHAPE
 
         w, h = rect.x1 - rect.x0, rect.y1 - rect.y0
         place = (_emu(rect.x0), _emu(rect.y0), _emu(w), _emu(h))
-        shape = self.slide.shapes.add_shape(MSO_SHAPE[form], *place)
+        shape = self.slide.shapes.add_shape(getattr(MSO_SHAPE, form), *place)
         shape.name = name
         if form == "ROUNDED_RECTANGLE":
             shape.adjustments[0] = min(0.5, radius / min(w, h))
@@ -162,13 +160,13 @@ class _Slide:
 def _rgb(color: str) -> Any:
     from pptx.dml.color import RGBColor
 
-    return RGBColor.from_string(color[1:])
+    return RGBColor(*(int(color[i : i + 2], 16) for i in (1, 3, 5)))
 
 
 def _dash(line: Any, style: str) -> None:
     from pptx.enum.dml import MSO_LINE
 
-    line.dash_style = MSO_LINE[style]
+    line.dash_style = getattr(MSO_LINE, style)
 
 
 def _arrow(line: Any) -> None:
@@ -180,8 +178,6 @@ def _arrow(line: Any) -> None:
 
 def _plain(shape: Any) -> None:
     """Without the theme's style, which adds a shadow in some programs."""
-    style = shape._element.find(
-        "{http://schemas.openxmlformats.org/presentationml/2006/main}style"
-    )
+    style = shape._element.find("{http://schemas.openxmlformats.org/presentationml/2006/main}style")
     if style is not None:
         shape._element.remove(style)

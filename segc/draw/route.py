@@ -10,6 +10,8 @@ from segc.draw.scene import Point, Rect
 
 CLEAR = 4.0  # px between a line and a shape it passes
 INSET = 14.0  # px between a line's end and the corner of a box
+REACH = 170.0  # px a bracket may reach above and below its ends
+NEAR = 0.05  # px: nearer places are the same
 STUB = 14.0  # px a line runs straight before it bends near a shape
 HIT, SHARE, CROSS, BEND, SIDEWAYS, PER_PX = 1e6, 4e3, 300.0, 40.0, 12.0, 0.1
 
@@ -51,7 +53,7 @@ class Router:
 
     def __init__(self, obstacles: Iterable[tuple[str, Rect]], levels: Iterable[float]) -> None:
         self.obstacles = [(name, rect.grown(CLEAR)) for name, rect in obstacles]
-        self.levels = sorted(levels)  # y of horizontal channels free of boxes
+        self.levels = _apart(sorted(levels))  # y of horizontal channels free of boxes
         self.lines: list[tuple[str, str, list[Rect]]] = []
 
     def add(self, src: str, dst: str, line: Line) -> None:
@@ -60,7 +62,7 @@ class Router:
 
     def route(self, a: Port, b: Port) -> Line:
         """The cheapest line from a to b."""
-        best = float("inf"), ((a.cx, a.cy), (b.cx, b.cy))
+        best: tuple[float, Line] = float("inf"), ((a.cx, a.cy), (b.cx, b.cy))
         for least, stage in enumerate(_STAGES):
             if best[0] <= BEND * least:
                 break  # more bends cannot be cheaper
@@ -129,7 +131,7 @@ def _tidy(line: Line) -> Line:
     """Without repeated points and without points in the middle of a straight piece."""
     out: list[Point] = []
     for p in line:
-        if out and abs(p[0] - out[-1][0]) < 0.05 and abs(p[1] - out[-1][1]) < 0.05:
+        if out and abs(p[0] - out[-1][0]) < NEAR and abs(p[1] - out[-1][1]) < NEAR:
             continue
         if len(out) > 1 and (out[-2][0] == out[-1][0] == p[0] or out[-2][1] == out[-1][1] == p[1]):
             out.pop()
@@ -147,11 +149,11 @@ def _leaves(line: Line, rect: Rect) -> bool:
 
 
 def _straight(a: Port, b: Port, router: Router) -> Iterator[Line]:
-    if abs(a.cy - b.cy) < 0.5 and b.rect.x0 > a.rect.x1 and "r" in a.sides and "l" in b.sides:
+    if abs(a.cy - b.cy) < NEAR and b.rect.x0 > a.rect.x1 and "r" in a.sides and "l" in b.sides:
         yield (a.rect.x1, a.cy), (b.rect.x0, a.cy)
     low, high = max(a.span[0], b.span[0]), min(a.span[1], b.span[1])
-    if low <= high:
-        for x in _distinct((low + high) / 2, low, high):
+    if low <= high + NEAR:
+        for x in _distinct((low + high) / 2, low, high) if low < high else [low]:
             if b.rect.y0 > a.rect.y1 and "b" in a.sides and "t" in b.sides:
                 yield (x, a.rect.y1), (x, b.rect.y0)
             if b.rect.y1 < a.rect.y0 and "t" in a.sides and "b" in b.sides:
@@ -194,22 +196,33 @@ def _two_bends(a: Port, b: Port, router: Router) -> Iterator[Line]:
 
 def _brackets(a: Port, b: Port, router: Router) -> Iterator[Line]:
     """Out of a's top or bottom, along a free level, into b's top or bottom."""
-    near = min(a.rect.y0, b.rect.y0) - 170, max(a.rect.y1, b.rect.y1) + 170
+    near = min(a.rect.y0, b.rect.y0) - REACH, max(a.rect.y1, b.rect.y1) + REACH
     levels = [y for y in router.levels if near[0] < y < near[1]]
-    for x, y in _flat_exits(a, b.cx):
-        for bx, by in _flat_exits(b, a.cx):
-            for level in levels:
-                yield (x, y), (x, level), (bx, level), (bx, by)
-    for x, y in _side_exits(a):
-        for bx, by in _flat_exits(b, a.cx):
-            for level in levels:
-                mid = x + 16 if x == a.rect.x1 else x - 16
-                yield (x, y), (mid, y), (mid, level), (bx, level), (bx, by)
-    for x, y in _flat_exits(a, b.cx):
+    outs, ins = list(_flat_exits(a, b.cx)), list(_flat_exits(b, a.cx))
+    for level in levels:
+        for x, y in outs:
+            for bx, by in ins:
+                if (level < y) == (y == a.rect.y0) and (level < by) == (by == b.rect.y0):
+                    yield (x, y), (x, level), (bx, level), (bx, by)
+        for x, y in _side_exits(a):
+            mid = x + 16 if x == a.rect.x1 else x - 16
+            for bx, by in ins:
+                if (level < by) == (by == b.rect.y0):
+                    yield (x, y), (mid, y), (mid, level), (bx, level), (bx, by)
         for bx, by in _side_exits(b):
-            for level in levels:
-                mid = bx - 18 if bx == b.rect.x0 else bx + 18
-                yield (x, y), (x, level), (mid, level), (mid, by), (bx, by)
+            mid = bx - 18 if bx == b.rect.x0 else bx + 18
+            for x, y in outs:
+                if (level < y) == (y == a.rect.y0):
+                    yield (x, y), (x, level), (mid, level), (mid, by), (bx, by)
+
+
+def _apart(values: list[float]) -> list[float]:
+    """Without those within 3 px of the one before."""
+    out: list[float] = []
+    for y in values:
+        if not out or y - out[-1] >= 3:
+            out.append(y)
+    return out
 
 
 _STAGES = (_straight, _one_bend, _two_bends)  # a line of stage n has n bends or more

@@ -30,10 +30,7 @@ class Rect:
     def meets(self, other: Rect) -> bool:
         """True when the two share more than a border."""
         return (
-            self.x0 < other.x1
-            and other.x0 < self.x1
-            and self.y0 < other.y1
-            and other.y0 < self.y1
+            self.x0 < other.x1 and other.x0 < self.x1 and self.y0 < other.y1 and other.y0 < self.y1
         )
 
     def inside(self, other: Rect) -> bool:

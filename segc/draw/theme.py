@@ -38,7 +38,7 @@ class Theme:
     def color(self, token: str) -> str:
         """`ink`, `mute`, `shape`, …, or `conv.text`: the text colour of a family."""
         family, _, part = token.partition(".")
-        return getattr(self.paints[family], part) if part else getattr(self, token)
+        return str(getattr(self.paints[family], part) if part else getattr(self, token))
 
 
 def _paints(rows: Mapping[str, str]) -> dict[str, Paint]:

@@ -124,9 +124,7 @@ class Tree:
 
     def entering(self, path: str) -> list[Ref]:
         """Values made outside of a block and read inside."""
-        refs = (
-            self.facts.source(ref) for node in self.inside[path] for ref in data_inputs(node)
-        )
+        refs = (self.facts.source(ref) for node in self.inside[path] for ref in data_inputs(node))
         return [ref for ref in dict.fromkeys(refs) if not _under(ref.node, path)]
 
     def leaving(self, path: str) -> list[Ref]:
@@ -138,10 +136,12 @@ class Tree:
         """True when every layer reads one value and the layers follow one another."""
         nodes = self.inside[path]
         sources = [[self.facts.source(r) for r in data_inputs(n)] for n in nodes]
-        return all(
-            refs == [Ref(before.name)]
-            for refs, before in zip(sources[1:], nodes, strict=False)
-        ) and len(self.entering(path)) <= 1
+        return (
+            all(
+                refs == [Ref(before.name)] for refs, before in zip(sources[1:], nodes, strict=False)
+            )
+            and len(self.entering(path)) <= 1
+        )
 
     def stride_before(self, path: str) -> object:
         """The stride of what enters a block."""

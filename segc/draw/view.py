@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 
-from segc.draw.fans import find_fans
 from segc.draw.facts import Facts, data_inputs
+from segc.draw.fans import find_fans
 from segc.draw.merge import merged
 from segc.draw.metrics import literal
 from segc.draw.model import Item, Link, View

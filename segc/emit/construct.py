@@ -159,6 +159,11 @@ class Printer:
                 yield from self.wiring.node(part).op.helpers
 
     # --- lines ----------------------------------------------------------------------------
+    def chain_lines(self) -> list[str]:
+        """`super().__init__(…)` of a subclass of nn.Sequential."""
+        items = tuple(self._item(p) for p in self.plan.blueprint.parts)
+        return statement("", Bracket("super().__init__", items, tall=len(items) > 1), 8)
+
     def init_lines(self) -> Iterator[str]:
         """The body of `__init__` after `super().__init__()`."""
         body = [line for p in self.plan.blueprint.parts if self.registered(p)
@@ -188,10 +193,7 @@ class Printer:
 
     def fits_one_input(self, part: Part) -> bool:
         """nn.Identity can stand in for the part."""
-        if part.kind != "class":
-            return True
-        inner = self.wiring.inner(part).first
-        return len(inner.args) == 1 and len(inner.returns) == 1
+        return part.kind != "class" or self.wiring.maps_one_to_one(part)
 
 
 def _no_operand(x: X | SizeOf) -> Doc:

@@ -92,9 +92,10 @@ def _from_model(optimised: Optimised, params: Mapping[str, Any]) -> Iterable[str
     yield "    for name, value in model.state_dict().items():"
     if optimised.training_only:
         prefixes = _tuple(f"{n}." for n in optimised.training_only)
-        yield f"        if name.startswith({prefixes}):"
-        yield "            continue  # exists in training only"
-    yield "        state[name] = value.detach().clone()"
+        yield f"        if not name.startswith({prefixes}):  # those exist in training only"
+        yield "            state[name] = value.detach().clone()"
+    else:
+        yield "        state[name] = value.detach().clone()"
     yield from _loops(optimised.moves)
     yield '    with torch.device("meta"):'
     yield f"        deploy = {name}({'**parameters' if params else ''})"

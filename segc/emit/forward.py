@@ -42,6 +42,7 @@ class Forward:
             Ref(f"@{n}"): name for n, name in enumerate(self.plan.arg_names)
         }
         self.sizes: dict[Ref, str] = {}
+        self.returns_dict = outputs is not None and (len(outputs) > 1 or bool(self.phases))
         units = self.wiring.units
         main = tuple(u for u in units if u.only is None)
         late = tuple(u for u in units if u.only is not None)
@@ -74,70 +75,78 @@ class Forward:
 
     def _last(self, ref: Ref) -> int:
         """The last statement that needs the name of a value."""
-        return max((n for n, size in self._named_uses(ref)), default=-1)
-
-    def _named_uses(self, ref: Ref) -> list[tuple[int, bool]]:
-        """Readers of the value itself; those of a size taken early do not count."""
         uses = self.uses.get(ref, [])
-        return [u for u in uses if not u[1]] if ref in self.sizes else uses
+        return max((n for n, size in uses if not size or ref not in self.sizes), default=-1)
 
     # --- names ----------------------------------------------------------------------------
     def _name_all(self) -> None:
+        self.active = {ref: self._last(ref) for ref in self.names}  # values that have a name
+        self.by_number = {line.number: line for line in (*self.main, *self.late)}
+        self.taken = {*RUNNING, *self.plan.arg_names}
+        self.before: Ref | None = None  # the value of the statement before, if it kept its name
         for line in (*self.main, *self.late):
-            for ref in line.statement.unit.makes:
-                if self.uses.get(ref):
-                    self._take_size(ref, line)
-            for ref in line.statement.unit.makes:
-                if self.uses.get(ref):
-                    line.names[ref] = self.names[ref] = self._name(ref, line)
+            self._name_line(line)
+
+    def _name_line(self, line: Line) -> None:
+        made = [r for r in line.statement.unit.makes if self.uses.get(r)]
+        self.active = {r: last for r, last in self.active.items() if last > line.number}
+        for ref in made:
+            self._take_size(ref, line)
+        for ref in made:
+            name = self._name(ref, line, made)
+            line.names[ref] = self.names[ref] = name
+            self.active[ref] = self._last(ref)
+            self.taken.add(name)
+        self.before = made[0] if len(made) == 1 and line.names[made[0]] not in RUNNING else None
 
     def _take_size(self, ref: Ref, line: Line) -> None:
         """Remember a size that is read after the value itself is no longer needed."""
         data = [n for n, size in self.uses[ref] if not size]
         sizes = [n for n, size in self.uses[ref] if size]
         if sizes and max(sizes) > max([*data, line.number + 1]):
-            name = self._own(ref)
-            digits = self._reader_digits(ref)
+            name, digits = self._own(ref), self._reader_digits(ref)
             wanted = f"size{digits}" if digits else f"{name}_size"
-            taken = self._taken()
-            self.sizes[ref] = free_name(f"{name}_size" if wanted in taken else wanted, taken)
+            again = f"{name}_size" if wanted in self.taken else wanted
+            self.sizes[ref] = free_name(again, self.taken)
+            self.taken.add(self.sizes[ref])
 
     def _reader_digits(self, ref: Ref) -> str:
         """The number in the name of the first layer that reads a value: `1` for pool1."""
-        for line in (*self.main, *self.late):
-            for part in (s.unit.part for s in line.statement.every() if ref in s.unit.reads):
-                return part.name[len(part.name.rstrip("0123456789")) :]
+        line = self.by_number.get(min(n for n, _ in self.uses[ref]))
+        for part in (s.unit.part for s in line.statement.every() if ref in s.unit.reads) if line else ():
+            return part.name[len(part.name.rstrip("0123456789")) :]
         return ""
 
-    def _taken(self) -> set[str]:
-        return {*self.names.values(), *self.sizes.values(), *RUNNING, *self.plan.arg_names}
-
-    def _name(self, ref: Ref, line: Line) -> str:
-        readers = {n for n, _ in self._named_uses(ref)}
-        alone = sum(1 for r in line.statement.unit.makes if self.uses.get(r)) == 1
-        first = ref == line.statement.unit.makes[0]
-        if readers <= {line.number + 1} and (alone or first) and not self._joined(ref):
-            live = {name for r, name in self.names.items() if self._last(r) > line.number}
+    def _name(self, ref: Ref, line: Line, made: list[Ref]) -> str:
+        passing = self._last(ref) <= line.number + 1 and ref == line.statement.unit.makes[0]
+        shown = self._output_name(ref)
+        if passing and shown is None and not self._joined(ref, line):
+            live = {self.names[r] for r in self.active}
             for name in RUNNING:
                 if name not in live:
                     return name
-        return free_name(self._own(ref), self._taken())
+        return free_name(shown or self._own(ref), self.taken)
 
-    def _joined(self, ref: Ref) -> bool:
-        """One of three or more branches that are joined: each keeps the name of its layer."""
-        lines = [n for n, _ in self.uses[ref]]
-        reader = next((x for x in (*self.main, *self.late) if x.number in lines), None)
-        if reader is None:
-            return False
-        joins = [s.unit for s in reader.statement.every() if ref in s.unit.reads]
-        return any(role(u, self.wiring) == "merge" and len(set(u.reads)) > 2 for u in joins)
+    def _output_name(self, ref: Ref) -> str | None:
+        """The name under which a value is returned in a dict."""
+        if not self.returns_dict:
+            return None
+        pairs = zip(self.outputs or {}, self.wiring.returns, strict=True)
+        return next((name for name, r in pairs if r == ref), None)
+
+    def _joined(self, ref: Ref, line: Line) -> bool:
+        """A branch of a join keeps its layer's name: one of three or more, or of two that are
+        made side by side."""
+        reader = self.by_number.get(self._last(ref))
+        joins = [s.unit for s in reader.statement.every() if ref in s.unit.reads] if reader else []
+        reads = {r for u in joins if role(u, self.wiring) == "merge" for r in u.reads}
+        return len(reads) > 2 or (len(reads) == 2 and self.before in reads)
 
     def _own(self, ref: Ref) -> str:
         """The name of the layer that makes a value, as short as is clear."""
         part = self.wiring.parts[ref.node]
-        for box in self.wiring.boxes.values():
-            if self.wiring.output(box) == ref:
-                return short_name(box.rel)
+        if ref in self.wiring.box_outputs:
+            return short_name(self.wiring.box_outputs[ref])
         if ref.port.startswith("#"):
             inner = self.wiring.inner(part).first
             inside = value_name(inner, inner.returns[int(ref.port[1:])])
@@ -175,11 +184,11 @@ class Forward:
         name = unit.part.rel
         if unit.kind == "run" and unit.stop - unit.start == 1 < len(unit.part.parts):
             name = unit.part.parts[unit.start].rel
-        if self.instrument:
-            return call("_call", [literal(name), target, *args])
         flag = self.printer.flag(unit.part)
         doc = call(target, args)
-        if flag is None or unit.kind == "run" or self.printer.fits_one_input(unit.part):
+        if self.instrument:
+            doc = call("_call", [literal(name), target, *args])
+        if flag is None or not self.wiring.conditional(unit):
             return doc
         return self._if(unit.part, doc, args[0])
 
@@ -221,7 +230,7 @@ class Forward:
         self.shown: str | None = None
         for line in main:
             yield from self._line(line, 8)
-        if self.outputs is not None and (len(self.outputs) > 1 or self.phases):
+        if self.returns_dict:
             yield from self._return_dict()
         elif last is not None:
             yield from self._commented("return ", self.doc(last.statement), 8, self.returned[0])
@@ -233,7 +242,7 @@ class Forward:
         """The last line if its value is all that is returned."""
         if not lines or lines[-1].statement.unit.kind == "loop":
             return None
-        if self.late or len(self.returned) != 1 or len(self.outputs or ()) > 1:
+        if self.late or len(self.returned) != 1 or self.returns_dict:
             return None
         last = lines[-1]
         made = [r for r in last.statement.unit.makes if self.uses.get(r)]
@@ -263,7 +272,7 @@ class Forward:
         unit, pad = line.statement.unit, " " * indent
         target, box = line.names[unit.makes[0]], self.path(unit.part.rel)
         given, *others = (self.value(r) for r in unit.reads)
-        item = free_name("block", {*self._taken(), *others, target})
+        item = free_name("block", {*self.taken, *others, target})
         start = unit.start
         if given != target:
             yield f"{pad}{target} = {given}"
@@ -296,11 +305,16 @@ class Forward:
             return
         yield from statement("outputs = ", Bracket("", items, "{}"), 8)
         yield "        if self.training:"
-        for line in self.late:
-            yield from self._line(line, 12)
-        for name, ref in pairs:
-            if name in self.phases:
-                yield f"            outputs[{literal(name)}] = {self.value(ref)}"
+        late, given = list(self.late), {r: n for n, r in pairs if n in self.phases}
+        for line in late:
+            ref = line.statement.unit.makes[0]
+            if ref in given and len(self.uses[ref]) == 1 and line.statement.unit.kind != "loop":
+                target = f"outputs[{literal(given.pop(ref))}] = "
+                yield from self._commented(target, self.doc(line.statement), 12, ref)
+            else:
+                yield from self._line(line, 12)
+        for ref, name in given.items():
+            yield f"            outputs[{literal(name)}] = {self.value(ref)}"
         yield "        return outputs"
 
 

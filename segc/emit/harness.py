@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from segc.check import Checked
-from segc.dim import Dim, DimLike, Domain, evaluate, symbols
+from segc.dim import Dim, DimLike, Domain, symbols
 from segc.emit import recipe_code
 from segc.emit.pieces import Code, block, joined, lit, number, prose
 from segc.emit.recipe_code import Head
+from segc.training import Facts, accepted_crop, facts_of
 
 FILES = ("train.py", "eval.py", "predict.py", "data.py", "scoring.py", "runtime.py")
 TRIAL_SIZE = 96  # pixels: what a trial on synthetic scenes is labelled on, or a little more
@@ -42,82 +42,6 @@ def harness_files(checked: Checked) -> dict[str, str]:
     return {name: _render(f"{name}.j2", slots) for name in FILES}
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the derived shapes say about feeding and scoring a network.
-
-    `main` is the output that is predicted from; `margin` the pixels by which it is smaller than
-    the image on every side, None if it is a coarser grid; `coarse` the outputs on a coarser grid.
-    """
-
-    channels: int
-    height: DimLike
-    width: DimLike
-    main: str
-    outputs: int  # channels of the main output
-    margin: int | None
-    coarse: frozenset[str]
-
-
-def facts_of(checked: Checked) -> Facts | None:
-    """The facts, or None if this is not a network from one image to a map of classes."""
-    graph = checked.graph
-    inputs = [i for i in graph.inputs if len(_shape_of(checked, i)) == 4]
-    maps = {name: checked.shape(ref) for name, ref in graph.outputs.items()}
-    maps = {name: s for name, s in maps.items() if len(s) == 4 and isinstance(s[1], int)}
-    if len(graph.inputs) != 1 or len(inputs) != 1 or not maps:
-        return None
-    shape = _shape_of(checked, inputs[0])
-    main = _main_output(graph.losses, graph.output_only, maps)
-    if main is None or not isinstance(shape[1], int):
-        return None
-    margin = _margin(checked.domain, maps[main], shape)
-    coarse = frozenset(n for n, s in maps.items() if _margin(checked.domain, s, shape) != margin)
-    if margin is None:
-        coarse = frozenset(maps)
-    count = maps[main][1]
-    assert isinstance(count, int)
-    return Facts(shape[1], shape[2], shape[3], main, count, margin, coarse)
-
-
-def _shape_of(checked: Checked, name: str) -> tuple[DimLike, ...]:
-    from segc.ir import Ref
-
-    return checked.shape(Ref(name))
-
-
-def _main_output(
-    losses: Mapping[str, Any], phases: Mapping[str, str], maps: Mapping[str, Any]
-) -> str | None:
-    """The first output outside training that has a loss; failing that, the first output."""
-    lasting = [name for name in maps if phases.get(name) != "train"]
-    trained = [v["output"] for v in losses.values() if v["output"] in lasting]
-    return next(iter(trained or lasting), None)
-
-
-def _margin(domain: Domain, output: tuple[DimLike, ...], image: tuple[DimLike, ...]) -> int | None:
-    """Half of what the image is larger than the output, if that is the same at every size."""
-    found = set()
-    for small, large in zip(output[2:], image[2:], strict=True):
-        lost = _value(domain, large) - _value(domain, small)
-        if lost < 0 or lost % 2 or domain.relation(small + lost, large) != "always":
-            return None
-        found.add(lost // 2)
-    return found.pop() if len(found) == 1 else None
-
-
-def _value(domain: Domain, d: DimLike) -> int:
-    """The value of a size at one accepted image size."""
-    if isinstance(d, int):
-        return d
-    return int(evaluate(d, {name: _accepted(domain, name, 512) for name in sorted(symbols(d))}))
-
-
-def _accepted(domain: Domain, name: str, value: int) -> int:
-    below, above = domain.nearest(name, value)
-    return above if above is not None else int(below or 1)
-
-
 # --- slots ----------------------------------------------------------------------------------
 
 
@@ -129,32 +53,36 @@ def complete_recipe(checked: Checked, facts: Facts) -> dict[str, Any]:
         recipe["input"] = {**recipe["input"], "channels": "gray"}
     if not stated.get("max_steps") and not stated.get("epochs"):
         recipe["epochs"] = 50
+    if recipe.get("crop"):  # other parameters may have changed what is accepted
+        recipe["crop"] = list(accepted_crop(checked.domain, facts, *recipe["crop"]))
+    if len(recipe.get("classes") or ()) != max(2, facts.outputs):
+        recipe["classes"] = None
     if not stated:
-        recipe["crop"] = list(_trial_crop(checked.domain, facts, 256))
+        recipe["crop"] = list(_crop_for(checked.domain, facts, 256, 256))
         recipe["augment"] = {"scale": [0.5, 2.0], "flip": True}
         if facts.channels == 3:
             recipe["normalize"] = IMAGENET
     return recipe
 
 
+def _crop_for(domain: Domain, facts: Facts, height: int, width: int) -> tuple[int, int]:
+    """The smallest accepted crop whose output is at least this large."""
+    lost = 2 * (facts.margin or 0)
+    return accepted_crop(domain, facts, height + lost, width + lost)
+
+
 def complete_losses(checked: Checked, facts: Facts) -> dict[str, dict[str, Any]]:
     """The losses that read maps of classes; plain cross entropy where the spec has none."""
     stated = {n: dict(v) for n, v in checked.graph.losses.items()}
+    for loss in stated.values():
+        weights = loss.get("class_weights")
+        if isinstance(weights, list) and len(weights) != facts.outputs:
+            loss["class_weights"] = "median_frequency"  # those of the spec are for other classes
     if stated:
         return stated
     kind = "cross_entropy" if facts.outputs > 1 else "binary_cross_entropy"
     loss = {"kind": kind, "output": facts.main, "ignore_index": 255, "weight": 1.0}
     return {"seg": {**loss, "class_weights": None, "reduction": "mean"}}
-
-
-def _trial_crop(domain: Domain, facts: Facts, size: int) -> tuple[int, int]:
-    """The smallest accepted crop whose output is at least `size` pixels wide and high."""
-    wanted = size + 2 * (facts.margin or 0)
-    sides = []
-    for side in (facts.height, facts.width):
-        names = [] if isinstance(side, int) else sorted(symbols(side))
-        sides.append(_accepted(domain, names[0], wanted) if names else int(side))  # type: ignore[arg-type]
-    return sides[0], sides[1]
 
 
 def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
@@ -170,7 +98,7 @@ def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
         **_size_slots(checked.domain, facts),
         **_output_slots(graph.outputs, facts),
         **_training_slots(recipe, losses, facts, len(graph.outputs) == 1, weights),
-        "trial_crop": Code(str(_trial_crop(checked.domain, facts, TRIAL_SIZE))),
+        "trial_crop": Code(str(_crop_for(checked.domain, facts, TRIAL_SIZE, TRIAL_SIZE))),
     }
 
 
@@ -311,6 +239,7 @@ def _training_slots(
         "schedule": recipe_code.schedule(recipe),
         "groups": Code(recipe_code.GROUPS) if grouped else "",
         "group_rate": Code('lr * group["factor"]' if grouped else "lr"),
+        "recompute_bn": Code(recipe_code.RECOMPUTE_BN) if recipe.get("recompute_bn") else "",
         "class_weights": Code(recipe_code.COUNTED_WEIGHTS) if counted else "",
         "weights_line": Code(_weights_line(weights)) if weights else "",
         "pass_weights": Code(", weights" if weights else ""),

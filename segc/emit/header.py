@@ -115,10 +115,20 @@ def class_docstring(plan: ClassPlan, shapes: Shapes, checked: Checked) -> list[s
     shape = shapes.signature(checked.graph.outputs if plan.is_top else None)
     lines = wrap(about, LINE - 4) if about else []
     if shape:
-        lines += ([""] if lines else []) + wrap(shape, LINE - 4, "    ")
+        lines += ([""] if lines else []) + _shape_lines(shape, LINE - 4)
     if plan.is_top:
         lines += _arguments(checked.graph, plan.free)
     return docstring(lines or [f"{plan.name}."], 4)
+
+
+def _shape_lines(shape: str, width: int) -> list[str]:
+    """Inputs and outputs on one line if they fit, else below each other; shapes stay whole."""
+    if len(shape) <= width:
+        return [shape]
+    whole = re.sub(r"(\w+ )?\[[^]]*\]", lambda m: m[0].replace(" ", "\0"), shape)
+    left, _, right = whole.partition(" -> ")
+    lines = wrap(left, width) + wrap("-> " + right, width)
+    return [line.replace("\0", " ") for line in lines]
 
 
 def _arguments(graph: Graph, free: Sequence[str]) -> list[str]:
@@ -153,7 +163,10 @@ def fixed_checks(plan: ClassPlan, params: Mapping[str, Any], command: str) -> It
             continue
         local = plan.spec_names[name]
         now = f"tuple({local})" if isinstance(value, tuple) else local
-        yield f"        if {now} != {literal(value)}:"
+        differs = f"{now} != {literal(value)}"
+        if isinstance(value, bool):
+            differs = f"not {now}" if value else now
+        yield f"        if {differs}:"
         reason = f"this module was built with {name}={plain(literal(value))}; rebuild it with: "
         remedy = f"{plain(command)} --set {name}=".replace("{", "{{").replace("}", "}}")
         yield "            raise ValueError("

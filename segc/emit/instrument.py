@@ -43,4 +43,7 @@ FORWARD = """
 
 def instrumented(lines: list[str]) -> list[str]:
     """Class bodies with containers that record their items."""
-    return [line.replace("nn.Sequential(", "_Sequential(") for line in lines]
+    return [
+        line.replace("nn.Sequential(", "_Sequential(").replace("(nn.Sequential)", "(_Sequential)")
+        for line in lines
+    ]

@@ -102,6 +102,8 @@ def _bracket(start: str, doc: Bracket, indent: int, after: str) -> list[str]:
             inner += statement("", item, indent + 4)
     elif _one_line_body(doc, indent):
         inner = [f"{pad}    {', '.join(flat(i) for i in doc.items)}"]
+    elif len(doc.items) == 1 and isinstance(doc.items[0], Bracket) and doc.head:
+        inner = statement("", doc.items[0], indent + 4)  # f([...]): no comma after the one item
     else:
         for item in doc.items:
             inner += statement("", item, indent + 4, ",")

@@ -68,7 +68,8 @@ class Emitter:
         names = class_names(builder)
         for blueprint in ordered(builder.blueprints):
             wiring = Wiring(blueprint, builder, keep=self.instrument)
-            plan = ClassPlan(names[blueprint.number], wiring, self.observations.free)
+            free, taken = self.observations.free, names.values()
+            plan = ClassPlan(names[blueprint.number], wiring, free, taken)
             plan.fit(plans)
             plans[blueprint.number] = plan
         return plans
@@ -116,6 +117,8 @@ class Emitter:
         outputs, phases = (graph.outputs, graph.output_only) if plan.is_top else (None, None)
         forward = Forward(printer, shapes.comment, outputs, phases, self.instrument)
         forward_lines = list(forward.lines())  # first: it says what `__init__` must remember
+        if plan.wiring.sequential and not printer.stored:
+            return self._sequential(plan, printer, shapes)
         lines = [f"class {plan.name}(nn.Module):"]
         lines += class_docstring(plan, shapes, self.checked)
         lines += ["", *signature_lines(plan, params if plan.is_top else None)]
@@ -131,9 +134,16 @@ class Emitter:
             lines += FORWARD.split("\n")
         return lines
 
+    def _sequential(self, plan: ClassPlan, printer: Printer, shapes: Shapes) -> list[str]:
+        """A chain of numbered members as a subclass of nn.Sequential."""
+        lines = [f"class {plan.name}(nn.Sequential):"]
+        lines += class_docstring(plan, shapes, self.checked)
+        lines += ["", *signature_lines(plan, None), *printer.chain_lines()]
+        return [*lines, *frozen_lines(plan, self.plans)]
+
     def _forward_head(self, plan: ClassPlan, forward: Forward) -> Iterator[str]:
         args = ", ".join(f"{n}: Tensor" for n in plan.arg_names)
-        if forward.outputs is not None and (len(forward.outputs) > 1 or forward.phases):
+        if forward.returns_dict:
             result = "dict[str, Tensor]"
         elif len(forward.returned) == 1:
             result = "Tensor"

@@ -63,7 +63,7 @@ class Observations:
         a, b = View(0, self.base), View(1, other)
         if tuple(a.graph.outputs) != tuple(b.graph.outputs) or a.graph.inits != b.graph.inits:
             return False
-        both = set(a.graph.by_name) & set(b.graph.by_name)
+        both = a.present & b.present
         if a.identities & both != b.identities & both:
             return False
         builder = Builder([a, b])

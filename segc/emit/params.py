@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,8 @@ from segc.types import Tensor
 
 Key = tuple[str, str, Slot]  # member, "module" | "expr" | "call" | "flag", way to the value
 ONE_BY_DEFAULT = ("stride", "dilation", "groups")
+# names the body of `__init__` reads: a spec's parameter of that name gets an underscore
+IN_USE = frozenset("F Tensor ValueError math nn ops range self super torch tuple".split())
 _NAME_RANK = {"dilation": 0, "padding": 2}  # which slot names a parameter that several share
 
 
@@ -74,7 +76,9 @@ class SlotOf:
 class ClassPlan:
     """One class: its wiring, its parameters and the text of every slot."""
 
-    def __init__(self, name: str, wiring: Wiring, free: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, wiring: Wiring, free: Sequence[str], classes: Collection[str]
+    ) -> None:
         self.name, self.wiring, self.free = name, wiring, tuple(free)
         self.blueprint: Blueprint = wiring.blueprint
         self.is_top = self.blueprint.key[0] == "top"
@@ -85,7 +89,7 @@ class ClassPlan:
         self.channel_names: dict[int, str] = {}  # argument -> variable that counts its channels
         self.joins: set[Key] = set()  # slots that hold the channels of a join
         params = self.blueprint.first.view.graph.params
-        self.spec_names = {name: free_name(name, ()) for name in params}  # in `__init__`
+        self.spec_names = {n: n + "_" * (n in IN_USE or n in classes) for n in params}
 
     # --- names ----------------------------------------------------------------------------
     def _arg_names(self) -> tuple[str, ...]:
@@ -202,12 +206,14 @@ class ClassPlan:
             return name, "channels" in name or "features" in name
         nodes = [o.node(part.rel) for o in self.blueprint.occurrences]
         present = [(k, n) for k, n in enumerate(nodes) if n is not None and not n.absent]
-        if all(same(_operand_channels(self, part, k), values[k]) for k, _ in present):
+        counts = all(same(_operand_channels(self, part, k), values[k]) for k, _ in present)
+        attrs = present[0][1].op.attrs
+        if counts and way == (0,) and ("out_channels" in attrs or "out_features" in attrs):
             return "in_channels", True
-        for name in present[0][1].op.attrs:
+        for name in attrs:
             if all(same(_one(getattr(n.op, name)), values[k]) for k, n in present):
                 return name, "channels" in name or "features" in name
-        return part.key.op, False
+        return ("in_channels", True) if counts else (part.key.op, False)
 
     # --- fitting --------------------------------------------------------------------------
     def fit(self, plans: dict[int, ClassPlan]) -> None:
@@ -273,11 +279,12 @@ class ClassPlan:
         try:
             if constant(slot.values):
                 return self._constant(slot, own, stated)
-            if own:
-                return Fitted(own[0].name, (own[0].name,))
-            return fit(slot.values, stated, slot.channels, slot.name) or fit(
-                slot.values, variables, slot.channels, slot.name
-            )
+            fits = [fit(slot.values, stated, slot.channels, slot.name)]
+            if own:  # a group is written for its network, a block for any input
+                place = 0 if self.blueprint.key[0] == "block" else 1
+                fits.insert(place, Fitted(own[0].name, (own[0].name,)))
+            last = fit(slot.values, variables, slot.channels, slot.name)
+            return next((f for f in fits if f is not None), last)
         except NotALiteral as fault:
             raise _unprintable(slot, str(fault)) from None
 

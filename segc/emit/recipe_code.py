@@ -136,6 +136,36 @@ def class_weights(split: Split, out: Path, rank: int) -> Tensor:
     return weights'''
 
 
+# --- batch norm -----------------------------------------------------------------------------
+
+RECOMPUTE_BN = '''\
+@torch.no_grad()
+def recompute_batch_norm(
+    network: nn.Module, samples: Samples, batch: int, device: torch.device, amp: str
+) -> None:
+    """Estimate the statistics of batch norm anew, as a plain average over BN_BATCHES batches.
+
+    The running averages of training lag behind weights that change fast. The batches are the same
+    every time, and every process takes all of them.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average
+        norm.train()
+    images = len(samples.split)
+    for picks in Picks(images, batch, samples.seed, 0, min(BN_BATCHES, images // batch)):
+        sample = samples[picks]
+        if isinstance(sample, Stop):
+            raise sample
+        with autocast(device, amp):
+            network(sample[0].to(device, memory_format=torch.channels_last))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum'''
+
+
 # --- schedule, optimizer, groups ------------------------------------------------------------
 
 
@@ -194,6 +224,8 @@ def knobs(recipe: Mapping[str, Any], weights: Sequence[float] | str | None) -> C
     if augment.get("scale"):
         low, high = augment["scale"]
         lines.append(f"SCALE = ({number(low)}, {number(high)})  # range of the random resize")
+    if recipe.get("recompute_bn"):
+        lines.append(f"BN_BATCHES = {recipe['recompute_bn']}  # to estimate batch norm on")
     if recipe.get("groups"):
         lines += _group_rows(recipe["groups"])
     text = "\n".join(lines)

@@ -13,7 +13,6 @@ from segc.emit.structure import Occurrence, value_name
 from segc.ir import Ref
 from segc.types import Index, Tensor
 
-
 LONGEST = 56  # characters of a shape that still tells a reader something
 
 

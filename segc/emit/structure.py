@@ -224,10 +224,11 @@ def class_key(occurrence: Occurrence) -> tuple[str, str]:
         return "top", ""
     if scope.block is not None:
         return "block", scope.block
-    name = scope.path.rpartition(".")[2]
+    path = scope.shared or scope.path
+    name = path.rpartition(".")[2]
     if not name.isdigit():
         return "group", name
-    words = [w for w in scope.path.split(".") if not w.isdigit()]
+    words = [w for w in path.split(".") if not w.isdigit()]
     plural = words[-1] if words else "item"
     return "group", plural[:-1] if plural.endswith("s") else plural + "_block"
 

@@ -102,7 +102,7 @@ def _nests(before: Statement, after: Statement, count: dict[Ref, int], wiring: W
     places = [k for k, (r, size) in enumerate(after.unit_reads) if r == value and not size]
     if count[value] != 1 or len(places) != 1 or before.unit.only != after.unit.only:
         return False
-    if before.unit.part.optional and before.unit.kind != "run":
+    if wiring.conditional(before.unit):
         return False
     first, second = role(before.unit, wiring), role(after.unit, wiring)
     if second == "merge":

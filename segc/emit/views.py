@@ -134,6 +134,11 @@ class View:
         return frozenset(n.name for n in self.graph.nodes if self.is_identity(n))
 
     @cached_property
+    def present(self) -> frozenset[str]:
+        """Names of the layers that are there."""
+        return frozenset(n.name for n in self.graph.nodes if not n.absent)
+
+    @cached_property
     def order(self) -> dict[Ref, int]:
         """The place of every value in the order of definition."""
         values = [Ref(name) for name in self.graph.inputs]

@@ -1,9 +1,4 @@
-"""What a class computes, in order: one unit per call, operands resolved to values of the class.
-
-Values are named by `Ref`s inside the class: `Ref("conv1")` a layer's, `Ref("@0")` an argument,
-`Ref("enc", "#1")` the second value an inner class returns, `Ref("layer1", "!")` the output of a
-container that may be absent.
-"""
+"""What a class computes, in order: one unit per call, and which containers hold what."""
 
 from __future__ import annotations
 
@@ -13,13 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from segc.code import Self
-from segc.emit.structure import Blueprint, Builder, Occurrence, Part
+from segc.code import Call, Self, X
+from segc.emit.structure import Blueprint, Builder, Part, ScopeKey
 from segc.emit.trees import operands, slots
-from segc.ir import Node, Ref
-
-
-CHANGING = ("merge", "shape", "region")  # families whose layers may change the channel count
+from segc.emit.values import Values
+from segc.ir import Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,187 +32,59 @@ class Unit:
     stop: int = 0
 
 
-class Wiring:
-    """The wiring of one blueprint, after its inner classes are known."""
+class Wiring(Values):
+    """The wiring of one blueprint."""
 
     def __init__(self, blueprint: Blueprint, builder: Builder, keep: bool = False) -> None:
-        """`keep`: layers that change nothing are computed all the same."""
-        self.blueprint, self.builder, self.keep = blueprint, builder, keep
-        self.parts = {p.rel: p for p in blueprint.walk()}
-        self.boxes = {p.rel: p for p in self.parts.values() if p.kind == "box"}
-        self.alias: dict[Ref, Ref] = {}
-        for part in self.parts.values():
-            self._aliases(part)
-
-    # --- occurrences ----------------------------------------------------------------------
-    def inner(self, part: Part) -> Blueprint:
-        """The blueprint of a class part."""
-        return self.builder.blueprints[part.key.inside]
-
-    def inner_at(self, part: Part, owner: Occurrence) -> Occurrence | None:
-        """The occurrence of a class part in one occurrence of this class."""
-        return self.builder.at.get((owner.view.number, owner.full(part.rel)))
-
-    def trees(self, part: Part, what: str) -> list[Any]:
-        """`module` or `expr` trees of a node in every occurrence; None where it is absent."""
-        found = []
-        for owner in self.blueprint.occurrences:
-            node = owner.node(part.rel)
-            if node is None or node.absent:
-                found.append(None)
-            else:
-                found.append(getattr(node.op, what)(*owner.view.operand_types(node)))
-        return found
-
-    # --- values ---------------------------------------------------------------------------
-    def _aliases(self, part: Part) -> None:
-        if part.kind == "absent" or (part.kind == "node" and self._vanishes(part)):
-            self.alias[Ref(part.rel)] = self.alias[Ref(part.rel, "!")] = self._wire(part.rel, 0)
-        elif part.kind == "class":
-            self._class_aliases(part)
-        elif part.kind == "box" and part.parts:
-            last = self._output(part.parts[-1])
-            if part.optional:
-                self.alias[last] = Ref(part.rel, "!")
-            else:
-                self.alias[Ref(part.rel, "!")] = last
-
-    def _vanishes(self, part: Part) -> bool:
-        """An identity in every occurrence, with a value to stand for it."""
-        for owner in self.blueprint.occurrences:
-            node = owner.node(part.rel)
-            if node is None or node.absent:
-                continue
-            if self.keep or node.name not in owner.view.identities:
-                return False
-        return True
-
-    def _class_aliases(self, part: Part) -> None:
-        for owner in self.blueprint.occurrences:
-            inner = self.inner_at(part, owner)
-            if inner is None:
-                continue
-            cut = len(owner.path) + 1 if owner.path else 0
-            for k, ref in enumerate(inner.returns):
-                self.alias[Ref(ref.node[cut:], ref.port)] = Ref(part.rel, f"#{k}")
-                if inner.scope is not None and ref == inner.scope.output:
-                    self.alias[Ref(part.rel, "!")] = Ref(part.rel, f"#{k}")
-
-    def _output(self, part: Part) -> Ref:
-        """The value the name of a part stands for."""
-        if part.kind == "node":
-            return Ref(part.rel)
-        return Ref(part.rel, "!")
-
-    def output(self, part: Part) -> Ref:
-        """The value the name of a part stands for, resolved."""
-        return self.canon(self._output(part))
-
-    def canon(self, ref: Ref) -> Ref:
-        while ref in self.alias:
-            ref = self.alias[ref]
-        return ref
-
-    def _wire(self, rel: str, n: int) -> Ref:
-        """One name of an operand: one made in the class if there is one, then an argument."""
-        names = self.blueprint.wires[rel, n]
-        return min(names, key=lambda r: (r.port == "!", r.node.startswith("@")))
-
-    def wire(self, rel: str, n: int) -> Ref:
-        return self.canon(self._wire(rel, n))
-
-    def operand_count(self, part: Part) -> int:
-        return self._operand_counts[part.rel]
-
-    def operands(self, part: Part) -> tuple[Ref, ...]:
-        return tuple(self.wire(part.rel, n) for n in range(self.operand_count(part)))
-
-    def keeps_channels(self, ref: Ref) -> Ref | None:
-        """The operand whose channels a value has because its layer does not change them."""
-        part = self.parts.get(ref.node)
-        if part is None or part.kind != "node" or not self.operand_count(part):
-            return None
-        node = self.node(part)
-        counted = "out_channels" in node.op.attrs or "out_features" in node.op.attrs
-        keeps = not counted and node.op.style.family not in CHANGING
-        return self.wire(part.rel, 0) if keeps else None
-
-    def node(self, part: Part) -> Node:
-        """The layer of a node part, in the first occurrence that has it."""
-        found = (o.node(part.rel) for o in self.blueprint.occurrences)
-        return next(n for n in found if n is not None and not n.absent)
-
-    def is_join(self, part: Part, n: int) -> bool:
-        """Operand `n` of a part is a join of several values."""
-        maker = self.parts.get(self.wire(part.rel, n).node)
-        return (
-            maker is not None
-            and maker.kind == "node"
-            and (self.node(maker).op.style.family == "merge")
-        )
-
-    def has_weights(self, part: Part) -> bool:
-        node = self.node(part)
-        owner = next(o for o in self.blueprint.occurrences if o.node(part.rel) is node)
-        return bool(node.op.parameters(*owner.view.operand_types(node)))
-
-    @cached_property
-    def _operand_counts(self) -> Counter[str]:
-        return Counter(rel for rel, _ in self.blueprint.wires)
-
-    @cached_property
-    def returns(self) -> tuple[Ref, ...]:
-        count = self._operand_counts[""]
-        return tuple(self.wire("", n) for n in range(count))
-
-    @cached_property
-    def reads(self) -> Counter[Ref]:
-        """How often each value is read by a layer, an inner class or the caller."""
-        found: Counter[Ref] = Counter(self.returns)
-        for part in self.parts.values():
-            if part.kind in ("node", "class") and not self.vanished(part):
-                found.update(self.operands(part))
-        return found
-
-    def vanished(self, part: Part) -> bool:
-        return part.kind == "absent" or (part.kind == "node" and Ref(part.rel) in self.alias)
+        self._styles: dict[str, str] = {}
+        super().__init__(blueprint, builder, keep)
 
     # --- containers -----------------------------------------------------------------------
     def style(self, box: Part) -> str:
         """The container class: nn.Sequential, nn.ModuleList or nn.ModuleDict."""
-        numbered = all(p.name == str(n) for n, p in enumerate(box.parts))
-        if not numbered or not all(self.has_module(p) for p in box.parts):
-            return "nn.ModuleDict"
-        return "nn.Sequential" if all(self.chainable(p) for p in box.parts) else "nn.ModuleList"
+        if box.rel not in self._styles:
+            self._styles[box.rel] = self._style(box)
+        return self._styles[box.rel]
 
-    def has_module(self, part: Part) -> bool:
+    def _style(self, box: Part) -> str:
+        numbered = all(p.name == str(n) for n, p in enumerate(box.parts))
+        if not numbered or not all(self.has_module(p, box) for p in box.parts):
+            return "nn.ModuleDict"
+        return "nn.Sequential" if all(self.one_input(p) for p in box.parts) else "nn.ModuleList"
+
+    def has_module(self, part: Part, box: Part | None = None) -> bool:
         """The part can be an item of a container, keeping the numbers of those after it."""
-        if part.kind == "node":
-            return not part.key.shared and any(t is not None for t in self.trees(part, "module"))
-        return part.kind == "absent" or not self.shared(part)
+        shared = self.shared(part)
+        if shared and not (box and shared == f"{self.shared(box)}.{part.name}"):
+            return False
+        if part.kind != "node":
+            return True
+        return any(t is not None for t in self.trees(part, "module"))
 
     def shared(self, part: Part) -> str:
         """Path inside the class of the member whose weights this one applies again, or ""."""
         return "" if part.kind == "absent" else str(part.key.shared)
 
-    def chainable(self, part: Part) -> bool:
-        """The part maps one value to one value and is a module: it can stand in a Sequential."""
-        if part.only is not None or not self.has_module(part):
-            return False
+    def one_input(self, part: Part) -> bool:
+        """The part is a module that is called with one value."""
         if part.kind == "absent":
             return True
         if part.kind == "box":
-            return self.pure(part)
-        if part.optional and part.kind == "class":
-            return False
+            return self.style(part) == "nn.Sequential"
         if part.kind == "class":
-            inner = self.inner(part)
-            return len(inner.first.args) == 1 and len(inner.first.returns) == 1
-        return (
-            self._operand_counts[part.rel] == 1
-            and all(self._plain_call(tree) for tree in self.trees(part, "expr") if tree is not None)
-            and len(part.key.ports) == 1
-        )
+            return len(self.inner(part).first.args) == 1
+        plain = all(self._plain_call(t) for t in self.trees(part, "expr") if t is not None)
+        return plain and self.operand_count(part) == 1
+
+    def chainable(self, part: Part) -> bool:
+        """The part also gives one value: it can stand in a Sequential that is called whole."""
+        if part.only is not None:
+            return False
+        if part.kind == "box":
+            return self.pure(part)
+        if part.kind == "class":
+            return len(self.inner(part).first.returns) == 1 and not part.optional
+        return part.kind == "absent" or len(part.key.ports) == 1
 
     def _plain_call(self, tree: Any) -> bool:
         """The expression reads its operand once, not its size: a module can stand for it."""
@@ -227,7 +92,8 @@ class Wiring:
 
     def pure(self, box: Part) -> bool:
         """A Sequential that is called as a whole."""
-        return self.style(box) == "nn.Sequential" and len(list(self._runs(box))) == 1
+        whole = self.style(box) == "nn.Sequential" and len(list(self._runs(box))) == 1
+        return whole and all(self.chainable(p) for p in box.parts)
 
     def entry(self, part: Part) -> Ref:
         """The value a chainable part reads first."""
@@ -239,9 +105,11 @@ class Wiring:
         for n in range(1, len(box.parts)):
             made = self.canon(self._output(box.parts[n - 1]))
             reader = box.parts[n]
-            follows = self.entry(reader) == made and reader.only == box.parts[n - 1].only
+            before = box.parts[n - 1]
+            follows = self.entry(reader) == made and reader.only == before.only
+            follows = follows and self.chainable(before) and self.chainable(reader)
             alone = self.reads[made] == self._reads_inside(reader, made)
-            if not (follows and alone) and not self._passes(box.parts[n - 1], reader):
+            if not (follows and alone) and not self._passes(before, reader):
                 yield start, n
                 start = n
         yield start, len(box.parts)
@@ -322,14 +190,27 @@ class Wiring:
     def _run(self, box: Part, start: int, stop: int, only: str | None) -> Iterator[Unit]:
         items = box.parts[start:stop]
         alone = items[0] if len(items) == 1 else None
-        if alone is not None and len(box.parts) > 1:
+        if alone is not None and (len(box.parts) > 1 or not self.chainable(alone)):
             if alone.kind == "absent" or self.vanished(alone):
                 return
-            if alone.kind != "node":
+            if alone.kind != "node" or not self.chainable(alone):
                 yield from self._units((alone,), only)
                 return
         made = self.canon(self._output(items[-1]))
         yield Unit("run", box, (self.entry(items[0]),), (made,), only, start, stop)
+
+    def conditional(self, unit: Unit) -> bool:
+        """The unit is an `a if flag else b`: nothing can stand in for what is absent."""
+        part = unit.part
+        if not part.optional or unit.kind == "run":
+            return False
+        if unit.kind == "node":
+            return not self.is_module(part)
+        return not self.maps_one_to_one(part)
+
+    def maps_one_to_one(self, part: Part) -> bool:
+        inner = self.inner(part).first
+        return len(inner.args) == 1 and len(inner.returns) == 1
 
     # --- how a node is computed -----------------------------------------------------------
     @cached_property
@@ -339,7 +220,20 @@ class Wiring:
         for box in self.boxes.values():
             if self.style(box) == "nn.Sequential" or box.optional:
                 found.update(p.rel for p in box.parts)
+        if self.sequential:
+            found.update(p.rel for p in self.blueprint.parts)
         return frozenset(found)
+
+    @cached_property
+    def sequential(self) -> bool:
+        """The class is a chain of numbered members: a subclass of nn.Sequential says it all."""
+        blueprint = self.blueprint
+        if blueprint.key[0] != "block" or len(blueprint.first.args) != 1 or not blueprint.parts:
+            return False
+        whole = Part("", "box", ScopeKey((), ""), parts=blueprint.parts)
+        if not self.pure(whole) or self.entry(blueprint.parts[0]) != Ref("@0"):
+            return False
+        return self.returns == (self.output(blueprint.parts[-1]),)
 
     def is_module(self, part: Part) -> bool:
         """The node has a module of its own in `__init__` instead of a function in `forward`."""
@@ -366,7 +260,5 @@ class Wiring:
     def expression(self, part: Part) -> Any:
         """The expression tree of a node, its module called if it has one."""
         if self.is_module(part) and not part.key.stateful:
-            from segc.code import Call, X
-
             return Call(Self(), (X(0),))
         return next(t for t in self.trees(part, "expr") if t is not None)

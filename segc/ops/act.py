@@ -279,7 +279,6 @@ class Prelu(_Pointwise):
     layer = "nn.PReLU"
 
     num_parameters: int = attr("slopes: 1, or one for each channel", 1, min=1)
-    init: float = attr("the slope at first", 0.25)
     examples = (*EXAMPLES, Example({"num_parameters": 3}, ((2, 3, 4, 5),)))
 
     def infer(self, need: Need, x: Tensor) -> Tensor:

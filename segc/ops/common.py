@@ -92,9 +92,8 @@ def slide(
     need: Need, op: str, axis: int, size: DimLike, window: int, stride: int, spare: int
 ) -> DimLike:
     """floor((size + spare) / stride) + 1 positions; `spare` = padding less window, usually < 0."""
-    if spare < -1:
-        if isinstance(size, int) and size >= -spare:
-            return (size + spare) // stride + 1
+    fits = spare >= -1 or (isinstance(size, int) and size >= -spare)  # a map has a pixel
+    if not fits:
         message = (
             f"{op}: a window of {window} pixels does not fit a map of {AXES[axis]} {text(size)}, "
             f"which must be at least {-spare}"

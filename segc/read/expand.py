@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, NoReturn
 
 from segc.diag import Note, Report
 from segc.ir import Node, Ref, Scope
 from segc.loc import Loc
 from segc.op import REGISTRY, Op, Problem
+from segc.read.arguments import block_values
 from segc.read.inits import read_init
 from segc.read.resolve import BROKEN, Frame, Resolver
 from segc.read.reuse import reapply
 from segc.read.signature import Signatures
-from segc.read.spec import BlockDecl, LayerDecl, ParamDecl, check_param
+from segc.read.spec import BlockDecl, LayerDecl
 from segc.read.values import ValueFault, YNode, attribute, number, shown, text
 from segc.read.yaml import Scalar, Sequence_
 
@@ -92,14 +94,30 @@ class Expander:
             return BROKEN
         if decl.kind == "op":
             return self._op(decl, path, frame, env, wired, only)
+        if decl.kind == "use":
+            return reapply(self, decl, path, frame, wired, only)
         if len(self.stack) >= MAX_NESTING:
             self.report.error("SEG313", f"groups nested deeper than {MAX_NESTING}", decl.loc)
             raise TooLarge
+        if "init" in decl.keys:
+            hint = "give it to a layer, or set it for all under the spec's `init`"
+            message = f"`{decl.name}` is a group: `init` belongs to an operator"
+            self.report.error("SEG107", message, decl.keys["init"].loc, hint=hint)
+        before = len(self.nodes)
         if decl.kind == "layers":
-            return self._group(decl, path, frame, env, wired, only)
-        if decl.kind == "block":
-            return self._block(decl, path, env, wired, only)
-        return reapply(self, decl, path, frame, wired, only)
+            value = self._group(decl, path, frame, env, wired, only)
+        else:
+            value = self._block(decl, path, env, wired, only)
+        freeze = decl.keys.get("freeze")
+        if freeze is not None and self._number(freeze, "bool", env, "freeze", False):
+            self._freeze_all(before)
+        return value
+
+    def _freeze_all(self, start: int) -> None:
+        """Freeze the layers that have weights among those expanded since `start`."""
+        for node in list(islice(self.nodes.values(), start, None)):
+            if node.op.weights:
+                self.nodes[node.name] = replace(node, freeze=True)
 
     # --- common keys ------------------------------------------------------------------------
     def _operands(self, decl: LayerDecl, frame: Frame) -> Wired:
@@ -158,8 +176,9 @@ class Expander:
             return Ref(path)
         kind = "block" if decl.kind == "block" else "group"
         block = decl.target if kind == "block" else None
+        inputs = (("x", first),)
         self.scopes[path] = Scope(
-            path, kind, decl.loc, block, inputs=(("x", first),), output=first, only=only, absent=True
+            path, kind, decl.loc, block, inputs=inputs, output=first, only=only, absent=True
         )
         return first
 
@@ -252,7 +271,9 @@ class Expander:
             wants = ", ".join(block.inputs)
             self._count(decl, wired, f"block `{block.name}` reads [{wants}]", block.loc)
             return BROKEN
-        params = self._params(decl, block, env)
+        params = None
+        if self.signatures.complete(decl):
+            params = block_values(decl, block, env, self.report)
         if params is None:
             return BROKEN
         inputs = tuple(zip(block.inputs, wired.refs, strict=True))
@@ -267,32 +288,6 @@ class Expander:
         message = f"{wants}, but `{decl.name}` gives it {got} value{'' if got == 1 else 's'}"
         hint = None if wired.given else "name them with `from: [...]`"
         self.report.error("SEG307", message, loc, hint=hint, notes=notes)
-
-    def _params(
-        self, decl: LayerDecl, block: BlockDecl, env: Mapping[str, Any]
-    ) -> dict[str, Any] | None:
-        ok = self.signatures.complete(decl)
-        values: dict[str, Any] = {}
-        for name, param in block.params.items():
-            if name in decl.attrs:
-                values[name] = self._param(param, decl.attrs[name][1], env)
-                ok = ok and values[name] is not None
-            else:
-                values[name] = param.default
-        return values if ok else None
-
-    def _param(self, param: ParamDecl, node: YNode, env: Mapping[str, Any]) -> Any:
-        try:
-            if param.type == "str":
-                value: Any = text(node, env)
-            elif param.type == "list":
-                value = _list_param(node, env)
-            else:
-                value = number(node, param.type, env)
-        except ValueFault as fault:
-            fault.tell(self.report, f"`{param.name}`")
-            return None
-        return value if check_param(param, value, node.loc, self.report) else None
 
     # --- operators --------------------------------------------------------------------------
     # --- operators --------------------------------------------------------------------------
@@ -315,7 +310,8 @@ class Expander:
         try:
             op.validate()
         except Problem as problem:
-            loc = decl.attrs[problem.attr][1].loc if problem.attr in decl.attrs else decl.loc
+            given = decl.attrs.get(problem.attr or "")
+            loc = given[1].loc if given else decl.loc
             self.report.error(problem.code, problem.message, loc, hint=problem.hint)
             return BROKEN
         self.add(
@@ -402,11 +398,3 @@ class Expander:
 
 def _is_name(value: Any) -> bool:
     return bool(value) if isinstance(value, str) else type(value) is int  # layers may be numbered
-
-
-def _list_param(node: YNode, env: Mapping[str, Any]) -> tuple[Any, ...]:
-    if isinstance(node, Sequence_):
-        return tuple(number(item, "float", env) for item in node.items)
-    if isinstance(node, Scalar) and node.text in env and isinstance(env[node.text], tuple):
-        return tuple(env[node.text])
-    raise ValueFault("SEG103", f"needs a list, got {shown(node)}", node.loc)

@@ -1,8 +1,9 @@
 """Expressions in specs: `4 * width`, `2 if i == 0 else 1`, `max(a, b)`, `rates[i]`.
 
-A small precedence parser and a tree walk, never Python's own `eval` or `compile`: numbers, booleans,
-parameters, + - * // % **, comparisons, and/or/not, a conditional, min, max, list indexing.
-Text, depth, exponents and results are bounded, so no spec can make the compiler spin.
+A small precedence parser and a tree walk, never Python's own `eval` or `compile`: numbers,
+booleans, parameters, + - * // % **, comparisons, and/or/not, a conditional, min, max, list
+indexing. Everything means what it means in Python, except that and/or give true or false. Text,
+depth, exponents and results are bounded, so no spec can make the compiler spin.
 """
 
 from __future__ import annotations
@@ -231,7 +232,8 @@ def parse(text: str) -> Tree:
 
 def evaluate(text: str, scope: Mapping[str, Value]) -> Value:
     """The value of an expression with the parameters in `scope`, or ExprError."""
-    return _walk(parse(text), scope)
+    value: Value = _walk(parse(text), scope)
+    return value
 
 
 def _walk(tree: Tree, scope: Mapping[str, Value]) -> Any:

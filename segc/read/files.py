@@ -8,14 +8,8 @@ from typing import TypeVar
 
 from segc.diag import Fail, Note, Report
 from segc.loc import Loc
-from segc.read.spec import (
-    BlockDecl,
-    as_mapping,
-    check_version,
-    read_blocks,
-    unknown_key,
-)
-from segc.read.values import YNode, shown
+from segc.read.spec import BlockDecl, check_version, read_blocks
+from segc.read.values import YNode, as_mapping, shown, unknown_key
 from segc.read.variant import merge
 from segc.read.yaml import STRICT, Limits, Mapping_, Scalar, Sequence_, parse
 from segc.source import Source

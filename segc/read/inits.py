@@ -55,9 +55,9 @@ def read_init(
         return found
     for key, value in node.entries:
         if key.text not in weights:
-            hint = report.suggest(key.text, weights, "it has")
             message = f"{what} has no weight `{key.text}`"
-            report.error("SEG107", message, key.loc, hint=hint)
+            near = report.suggest(key.text, weights, "it has")
+            report.error("SEG107", message, key.loc, hint=near)
             continue
         init = _initialiser(value, env, report)
         if init is not None:

@@ -14,8 +14,8 @@ _NUMBER = re.compile(r"(0|[1-9][0-9]{0,5})\Z")
 
 # Attributes of torch.nn.Module: a layer of that name would shadow them (torch is never imported
 # here; a test compares this list with the real class).
-MODULE_NAMES = frozenset(
-    """T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda
+_MODULE_NAMES = """
+    T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda
     double dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter
     get_submodule half ipu load_state_dict modules mtia named_buffers named_children named_modules
     named_parameters parameters register_backward_hook register_buffer register_forward_hook
@@ -23,8 +23,9 @@ MODULE_NAMES = frozenset(
     register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module
     register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
     set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu
-    zero_grad""".split()
-)
+    zero_grad
+"""
+MODULE_NAMES = frozenset(_MODULE_NAMES.split())
 # Names the emitted module uses for itself.
 MODULE_LOCALS = frozenset(("self", "torch", "nn", "F", "Tensor", "math", "torchvision", "super"))
 # Words with a meaning of their own where a layer may be named.
@@ -47,7 +48,8 @@ def check_identifier(name: Scalar, report: Report, what: str) -> bool:
     if _IDENTIFIER.match(text) and len(text) <= MAX_NAME and not keyword.iskeyword(text):
         return True
     if keyword.iskeyword(text):
-        report.error("SEG306", f"`{text}` is a word of Python", name.loc, hint="choose another name")
+        message = f"`{text}` is a word of Python"
+        report.error("SEG306", message, name.loc, hint="choose another name")
         return False
     report.error(
         "SEG305",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any
 
 from segc.diag import Report
 from segc.ir import Graph, Input, Ref
@@ -12,10 +12,10 @@ from segc.read.expand import Expander, TooLarge
 from segc.read.inits import read_init
 from segc.read.names import check_identifier, check_local
 from segc.read.resolve import BROKEN, Frame
-from segc.read.spec import Spec, as_mapping, unknown_key
+from segc.read.spec import Spec
 from segc.read.transform import read_transforms
 from segc.read.unread import check_unread
-from segc.read.values import ValueFault, YNode, number, shown
+from segc.read.values import ValueFault, YNode, as_mapping, is_text, number, shown, unknown_key
 from segc.read.yaml import Mapping_, Scalar, Sequence_
 
 INPUT_KEYS = {"shape": "sizes, for example [N, 3, H, W]", "dtype": "float or int"}
@@ -91,7 +91,7 @@ def _recipe(top: Mapping[str, YNode], report: Report) -> Mapping[str, Any]:
 
 
 def _text(node: YNode | None) -> str:
-    return node.text.strip() if node is not None and _is_text(node) else ""
+    return node.text.strip() if is_text(node) else ""
 
 
 def _only(ref: Ref, expander: Expander) -> str | None:
@@ -137,7 +137,7 @@ def _shape(node: YNode, env: Mapping[str, Any], report: Report) -> tuple[int | s
 
 def _size(item: YNode, env: Mapping[str, Any], report: Report) -> int | str:
     """A symbol (a plain name that is no parameter), or a positive integer expression."""
-    if _is_text(item) and item.text not in env and item.text.isidentifier():
+    if is_text(item) and item.text not in env and item.text.isidentifier():
         if item.text in CONSTRAINT_WORDS:
             message = f"`{item.text}` is a function in the printed sizes"
             report.error("SEG306", message, item.loc, hint="name the size otherwise")
@@ -154,17 +154,13 @@ def _size(item: YNode, env: Mapping[str, Any], report: Report) -> int | str:
     return 1
 
 
-def _is_text(node: YNode) -> TypeGuard[Scalar]:
-    return isinstance(node, Scalar) and isinstance(node.value, str)
-
-
 def _outputs(node: YNode, expander: Expander, frame: Frame, report: Report) -> dict[str, Ref]:
     mapping = as_mapping(node, "`outputs`", report)
     found: dict[str, Ref] = {}
     for key, value in mapping.entries if mapping else ():
         if not check_identifier(key, report, "output"):
             continue
-        if not _is_text(value):
+        if not is_text(value):
             message = f"output `{key.text}` needs the name of a layer, got {shown(value)}"
             report.error("SEG103", message, value.loc)
             continue

@@ -99,6 +99,7 @@ class Resolver:
         if part in node.op.ports:
             return Ref(node.name, part)
         message = f"`{text}` does not exist: {node.op.name} has no output `{part}`"
+        hint: str | None
         if node.absent:
             message, hint = f"`{text}` does not exist", f"the `when` of `{node.name}` is false here"
         elif part == "indices" and "return_indices" in node.op.attrs:
@@ -110,6 +111,7 @@ class Resolver:
         return BROKEN
 
     def _no_member(self, scope: Scope, part: str, text: str, loc: Loc) -> None:
+        hint: str | None
         if scope.absent:
             hint = f"the `when` of `{scope.path}` is false here"
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,12 @@ def reapply(
     expander: Expander, decl: LayerDecl, path: str, frame: Frame, wired: Wired, only: str | None
 ) -> Ref:
     """Copy the nodes of the target under a new path, each naming whose weights it shares."""
-    for name, (key, _) in decl.attrs.items():
+    places = {name: key.loc for name, (key, _) in decl.attrs.items()}
+    places |= {name: decl.keys[name].loc for name in ("init", "freeze") if name in decl.keys}
+    for name, loc in places.items():
         message = f"`use` takes no argument `{name}`: it applies `{decl.target}` as it is"
-        expander.report.error("SEG102", message, key.loc)
+        expander.report.error("SEG102", message, loc)
+    if places:
         return BROKEN
     ref = expander.resolver.value(decl.target, decl.target_loc, frame, decl.name)
     target = _owner(ref, decl.target, expander, frame)
@@ -96,26 +100,36 @@ def _apply_scope(
     def renamed(name: str) -> str:
         return path + name[len(target.path) :]
 
-    inside = target.path + "."
-    for node in [n for n in expander.nodes.values() if n.name.startswith(inside)]:
+    for item in list(_inside(expander, target)):
+        if isinstance(item, Scope):
+            expander.scopes[renamed(item.path)] = replace(
+                item,
+                path=renamed(item.path),
+                inputs=tuple((name, moved(r)) for name, r in item.inputs),
+                output=moved(item.output),
+                shared=item.shared or item.path,
+                only=only or item.only,
+            )
+            continue
         expander.add(
             replace(
-                node,
-                name=renamed(node.name),
-                inputs=tuple(moved(r) for r in node.inputs),
-                only=only or node.only,
-                shared=node.shared or node.name,
+                item,
+                name=renamed(item.name),
+                inputs=tuple(moved(r) for r in item.inputs),
+                only=only or item.only,
+                shared=item.shared or item.name,
                 init={},
             )
         )
-    scopes = [s for p, s in expander.scopes.items() if p == target.path or p.startswith(inside)]
-    for scope in scopes:
-        expander.scopes[renamed(scope.path)] = replace(
-            scope,
-            path=renamed(scope.path),
-            inputs=tuple((name, moved(r)) for name, r in scope.inputs),
-            output=moved(scope.output),
-            shared=scope.shared or scope.path,
-            only=only or scope.only,
-        )
     return moved(target.output)
+
+
+def _inside(expander: Expander, scope: Scope) -> Iterator[Node | Scope]:
+    """The layers of a group in order, each group after what it holds, as they were expanded."""
+    for name in scope.children:
+        path = f"{scope.path}.{name}"
+        if path in expander.nodes:
+            yield expander.nodes[path]
+        elif path in expander.scopes:
+            yield from _inside(expander, expander.scopes[path])
+    yield scope

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from segc.diag import Note, Report
 from segc.read.names import check_identifier, check_layer_name, check_local, check_model_name
-from segc.read.values import ValueFault, YNode, fits, literal, shown
+from segc.read.params import ParamDecl, read_params
+from segc.read.values import YNode, as_mapping, is_text, shown, text_of, unknown_key
 from segc.read.yaml import Mapping_, Scalar, Sequence_
 from segc.source import Loc
 
@@ -50,30 +50,7 @@ LAYER_KEYS: dict[str, str] = {
     "init": "initialisers of its weights",
     "freeze": "true: its weights are not trained",
 }
-PARAM_KEYS: dict[str, str] = {
-    "type": "int, float, bool, str or list",
-    "default": "value when none is given",
-    "min": "smallest value",
-    "max": "largest value",
-    "choices": "the values allowed",
-    "doc": "one sentence on what it changes",
-}
-TYPES = ("int", "float", "bool", "str", "list")
 KINDS = ("op", "block", "layers", "use")
-
-
-@dataclass(frozen=True, slots=True)
-class ParamDecl:
-    """A parameter of a spec or a block; `default` None means it must be given."""
-
-    name: str
-    type: str
-    default: Any
-    loc: Loc
-    min: float | None = None
-    max: float | None = None
-    choices: tuple[Any, ...] = ()
-    doc: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +88,6 @@ class Spec:
     layers: tuple[LayerDecl, ...]
 
 
-def unknown_key(key: Scalar, known: Iterable[str], where: str, report: Report, code: str) -> None:
-    hint = report.suggest(key.text, known, "known:")
-    report.error(code, f"unknown key `{key.text}` in {where}", key.loc, hint=hint)
-
-
-def as_mapping(node: YNode, what: str, report: Report) -> Mapping_ | None:
-    if isinstance(node, Mapping_):
-        return node
-    report.error("SEG103", f"{what} must be a mapping, got {shown(node)}", node.loc)
-    return None
-
-
 def read_spec(document: Mapping_, blocks: Mapping[str, BlockDecl], report: Report) -> Spec:
     """Declarations of a parsed document; `blocks` are those of the files it uses."""
     top: dict[str, tuple[Scalar, YNode]] = {}
@@ -147,7 +112,7 @@ def _check_head(
             report.error("SEG104", f"`{needed}` is missing", document.loc, hint=hint)
     check_version(top.get("segc"), report)
     for name in ("title", "source", "notes"):
-        if name in top and not _is_text(top[name][1]):
+        if name in top and not is_text(top[name][1]):
             value = top[name][1]
             report.error("SEG103", f"`{name}` must be text, got {shown(value)}", value.loc)
     if "model" in top:
@@ -166,162 +131,6 @@ def check_version(entry: tuple[Scalar, YNode] | None, report: Report) -> None:
         report.error(
             "SEG107", f"language version {shown(value)} is not known", value.loc, hint="write 1"
         )
-
-
-def _is_text(node: YNode) -> bool:
-    return isinstance(node, Scalar) and isinstance(node.value, str)
-
-
-# --- parameters -----------------------------------------------------------------------------
-
-
-def read_params(node: YNode, report: Report) -> dict[str, ParamDecl]:
-    """`{classes: 2, out: int, rate: {type: int, default: 6, min: 1}}`."""
-    mapping = as_mapping(node, "`params`", report)
-    found: dict[str, ParamDecl] = {}
-    for key, value in mapping.entries if mapping else ():
-        if not check_identifier(key, report, "parameter"):
-            continue
-        if not check_local(key, report):
-            continue
-        if key.text == "i":
-            report.error("SEG306", "`i` is the number of a copy in a repeat", key.loc)
-            continue
-        decl = _param(key, value, report)
-        if decl is not None:
-            found[key.text] = decl
-    return found
-
-
-def _param(key: Scalar, value: YNode, report: Report) -> ParamDecl | None:
-    if isinstance(value, Mapping_):
-        return _long_param(key, value, report)
-    if isinstance(value, Scalar) and value.text in TYPES and not value.quoted:
-        return ParamDecl(key.text, value.text, None, key.loc)
-    default = _literal(value, report)
-    kind = type_of(default)
-    if kind is None:
-        if isinstance(value, Scalar):
-            hint = f"a default value or one of {', '.join(TYPES)}"
-            report.error("SEG103", f"parameter `{key.text}` has no value", value.loc, hint=hint)
-        return None
-    return ParamDecl(key.text, kind, default, key.loc)
-
-
-def _literal(node: YNode, report: Report) -> Any:
-    try:
-        return literal(node)
-    except ValueFault as fault:
-        fault.tell(report, "a parameter")
-        return None
-
-
-def _long_param(key: Scalar, value: Mapping_, report: Report) -> ParamDecl | None:
-    entries: dict[str, YNode] = {}
-    for k, v in value.entries:
-        if k.text in PARAM_KEYS:
-            entries[k.text] = v
-        else:
-            unknown_key(k, PARAM_KEYS, f"parameter `{key.text}`", report, "SEG107")
-    default = _literal(entries["default"], report) if "default" in entries else None
-    stated = entries.get("type")
-    kind = type_of(default) if stated is None else stated.text if _is_text(stated) else None
-    if kind not in TYPES:
-        if stated is not None or "default" not in entries:
-            hint = f"one of {', '.join(TYPES)}"
-            loc = key.loc if stated is None else stated.loc
-            report.error("SEG103", f"parameter `{key.text}` needs a type", loc, hint=hint)
-        return None
-    decl = ParamDecl(key.text, kind, default, key.loc, doc=_text_of(entries.get("doc"), report))
-    decl = _bounded(decl, entries, report)
-    if default is None or check_param(decl, default, entries["default"].loc, report):
-        return decl
-    # Go on with a value that breaks nothing, so that the mistake is reported once.
-    return ParamDecl(key.text, kind, _PLACEHOLDERS[kind], key.loc)
-
-
-_PLACEHOLDERS: dict[str, Any] = {"int": 1, "float": 1.0, "bool": False, "str": "", "list": ()}
-
-
-def _bounded(decl: ParamDecl, entries: Mapping[str, YNode], report: Report) -> ParamDecl:
-    """The parameter with its range and choices, as far as these are values of its type."""
-    for name in ("min", "max"):
-        if name not in entries:
-            continue
-        bound = _literal(entries[name], report)
-        if decl.type in ("int", "float") and fits(bound, "float"):
-            decl = replace(decl, min=bound) if name == "min" else replace(decl, max=bound)
-        else:
-            message = f"`{name}` of parameter `{decl.name}` must be a number"
-            hint = None if decl.type in ("int", "float") else f"a {decl.type} has no `{name}`"
-            report.error("SEG103", message, entries[name].loc, hint=hint)
-    choices = entries.get("choices")
-    if choices is None:
-        return decl
-    values = _literal(choices, report)
-    if isinstance(values, tuple) and values and all(_is_a(v, decl.type) for v in values):
-        return replace(decl, choices=values)
-    message = f"`choices` of parameter `{decl.name}` must be a list of {_A[decl.type][1]}"
-    report.error("SEG103", message, choices.loc)
-    return decl
-
-
-def _text_of(node: YNode | None, report: Report) -> str:
-    if node is None or (isinstance(node, Scalar) and isinstance(node.value, str)):
-        return node.text if isinstance(node, Scalar) else ""
-    report.error("SEG103", f"`doc` must be text, got {shown(node)}", node.loc)
-    return ""
-
-
-def type_of(value: Any) -> str | None:
-    for kind, python in (("bool", bool), ("int", int), ("float", float), ("str", str)):
-        if isinstance(value, python):
-            return kind
-    return "list" if isinstance(value, tuple) else None
-
-
-def check_param(decl: ParamDecl, value: Any, loc: Loc | None, report: Report) -> bool:
-    """Report a parameter value of the wrong type or outside its range."""
-    if not _is_a(value, decl.type):
-        message = f"parameter `{decl.name}` needs {_A[decl.type][0]}, got `{value_text(value)}`"
-        report.error("SEG103", message, loc or decl.loc)
-        return False
-    if decl.choices and value not in decl.choices:
-        allowed = ", ".join(str(c) for c in decl.choices)
-        message = f"parameter `{decl.name}` is one of {allowed}, got `{value_text(value)}`"
-        report.error("SEG105", message, loc or decl.loc)
-        return False
-    low, high = decl.min, decl.max
-    if (low is not None and value < low) or (high is not None and value > high):
-        bound = f"at least {low}" if low is not None and value < low else f"at most {high}"
-        message = f"parameter `{decl.name}` must be {bound}, got `{value}`"
-        report.error("SEG105", message, loc or decl.loc)
-        return False
-    return True
-
-
-_A = {
-    "int": ("an integer", "integers"),
-    "float": ("a number", "numbers"),
-    "bool": ("true or false", "booleans"),
-    "str": ("a word", "words"),
-    "list": ("a list", "lists"),
-}
-
-
-def _is_a(value: Any, kind: str) -> bool:
-    if kind in ("str", "list"):
-        return isinstance(value, str if kind == "str" else tuple)
-    return fits(value, kind)
-
-
-def value_text(value: Any) -> str:
-    """A parameter's value as a spec writes it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, tuple):
-        return f"[{', '.join(value_text(v) for v in value)}]"
-    return str(value)
 
 
 # --- blocks and layers ----------------------------------------------------------------------
@@ -361,7 +170,7 @@ def _block(key: Scalar, body: Mapping_, report: Report) -> BlockDecl:
     for layer in layers:
         if layer.name in inputs:
             report.error("SEG310", f"layer `{layer.name}` hides the input of that name", layer.loc)
-    doc = _text_of(parts.get("doc"), report)
+    doc = text_of(parts.get("doc"), report)
     return BlockDecl(key.text, key.loc, params, inputs, layers, doc)
 
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from segc.diag import Report
-from segc.read.spec import LayerDecl, ParamDecl, Spec
+from segc.read.params import ParamDecl
+from segc.read.spec import LayerDecl, Spec
 from segc.read.values import YNode
 from segc.read.yaml import Mapping_, Scalar
 

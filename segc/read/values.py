@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from segc.diag import Report
 from segc.op import Attr
@@ -199,3 +199,29 @@ def literal(node: YNode) -> Any:
     if isinstance(node, Sequence_):
         return tuple(literal(item) for item in node.items)
     raise ValueFault("SEG103", "needs a plain value, got a mapping", node.loc)
+
+
+# --- mappings and texts ------------------------------------------------------------------------
+def unknown_key(key: Scalar, known: Iterable[str], where: str, report: Report, code: str) -> None:
+    hint = report.suggest(key.text, known, "known:")
+    report.error(code, f"unknown key `{key.text}` in {where}", key.loc, hint=hint)
+
+
+def is_text(node: YNode | None) -> TypeGuard[Scalar]:
+    return isinstance(node, Scalar) and isinstance(node.value, str)
+
+
+def as_mapping(node: YNode, what: str, report: Report) -> Mapping_ | None:
+    if isinstance(node, Mapping_):
+        return node
+    report.error("SEG103", f"{what} must be a mapping, got {shown(node)}", node.loc)
+    return None
+
+
+def text_of(node: YNode | None, report: Report) -> str:
+    if node is None:
+        return ""
+    if is_text(node):
+        return node.text
+    report.error("SEG103", f"`doc` must be text, got {shown(node)}", node.loc)
+    return ""

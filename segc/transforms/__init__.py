@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segc.transforms.base import TRANSFORMS, Transform
 from segc.transforms import stride_to_dilation  # noqa: F401
+from segc.transforms.base import TRANSFORMS, Transform
 
 __all__ = ["TRANSFORMS", "Transform"]

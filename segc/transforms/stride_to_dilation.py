@@ -16,6 +16,9 @@ from segc.op import Op, Problem, attr
 from segc.transforms.base import Transform, transform
 
 Pair = tuple[int, int]
+# Families whose operators treat every pixel alike. Norms over the map are among them: they see all
+# pixels of the dense map instead of every s-th, and are converted like this in practice.
+POINTWISE = ("act", "dropout", "merge", "norm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +66,16 @@ class StrideToDilation(Transform):
         return node if op is node.op else replace(node, op=op)
 
     def _rewritten(self, node: Node, rate: _Rate) -> tuple[Op, _Rate]:
-        stride = _stride(node.op)
+        stride = _stride(node)
         if stride is None:
-            return _refuse_resizing(node, rate)
+            return _carried(node, rate), rate
         lost = rate.stride * stride > self.output_stride
         factor = rate.factor * stride if lost and self.first_block == "dilate" else rate.factor
         op = _dilated(node, factor)
         if not lost:
             return op, _Rate(rate.stride * stride, rate.factor)
+        if stride > 1 and getattr(op, "ceil_mode", False):
+            raise _cannot(node, "with `ceil_mode` has a window at the end that a dense one lacks")
         return op.replace(stride=(1, 1)), _Rate(rate.stride, rate.factor * stride)
 
 
@@ -82,33 +87,49 @@ def _joined(node: Node, rates: dict[Ref, _Rate]) -> _Rate:
     return found.pop() if found else _Rate()
 
 
-def _stride(op: Op) -> int | None:
+def _cannot(node: Node, why: str) -> Problem:
+    return Problem("SEG210", f"`{node.name}`: {node.op.name} {why}, so it cannot be converted")
+
+
+def _stride(node: Node) -> int | None:
     """The stride of a sliding window, None for operators without one."""
-    if "stride" not in op.attrs or "kernel_size" not in op.attrs:
+    op = node.op
+    if op.style.family == "up" or "stride" not in op.attrs or "kernel_size" not in op.attrs:
         return None
-    stride: Any = getattr(op, "stride") or getattr(op, "kernel_size")
+    stride: Any = getattr(op, "stride", None) or getattr(op, "kernel_size", None)
     if stride[0] != stride[1]:
-        raise Problem("SEG210", f"{op.name} with stride {stride[0]}x{stride[1]} cannot be converted")
+        raise _cannot(node, f"has a stride of {stride[0]} x {stride[1]}")
     return int(stride[0])
 
 
-def _refuse_resizing(node: Node, rate: _Rate) -> tuple[Op, _Rate]:
-    if node.op.style.family in ("up", "down") and rate.factor > 1:
-        message = f"`{node.name}` ({node.op.name}) changes the resolution of a converted map"
-        raise Problem("SEG210", message)
-    return node.op, rate
+def _carried(node: Node, rate: _Rate) -> Op:
+    """An operator without a stride, on a map whose neighbours have moved `factor` pixels apart."""
+    op = node.op
+    if op.style.family in ("up", "down"):
+        raise _cannot(node, "changes the resolution in its own way")
+    if rate.factor == 1:
+        return op
+    if op.name == "pad" and getattr(op, "mode", "") == "constant":
+        return op.replace(padding=tuple(p * rate.factor for p in getattr(op, "padding", ())))
+    everywhere = op.family in POINTWISE or op.name in ("identity", "scale", "channel_shuffle")
+    if not everywhere or getattr(op, "dim", 1) in (2, 3, -1, -2):
+        raise _cannot(node, "looks at where pixels are")
+    return op
 
 
 def _dilated(node: Node, factor: int) -> Op:
+    """The same taps, `factor` pixels further apart; what is padded grows with them."""
     op = node.op
-    kernel: Pair = getattr(op, "kernel_size")
-    if factor == 1 or kernel == (1, 1):
+    kernel: Pair = getattr(op, "kernel_size", (1, 1))
+    padding: Pair | str = getattr(op, "padding", (0, 0))
+    if factor == 1 or (kernel == (1, 1) and padding in ((0, 0), "same")):
         return op
-    if "dilation" not in op.attrs or op.name == "conv_transpose2d":
-        raise Problem("SEG210", f"`{node.name}`: {op.name} has no dilation")
-    dilation: Pair = getattr(op, "dilation")
-    padding: Pair | str = getattr(op, "padding")
+    if "dilation" not in op.attrs:
+        raise _cannot(node, "has no dilation")
+    if getattr(op, "padding_mode", "zeros") != "zeros":
+        raise _cannot(node, "repeats pixels of the border")
+    dilation: Pair = getattr(op, "dilation", (1, 1))
     changes: dict[str, Any] = {"dilation": (dilation[0] * factor, dilation[1] * factor)}
-    if padding != "same":
-        changes["padding"] = (int(padding[0]) * factor, int(padding[1]) * factor)
+    if not isinstance(padding, str):
+        changes["padding"] = (padding[0] * factor, padding[1] * factor)
     return op.replace(**changes)
