@@ -14,6 +14,7 @@ from segc.read import read
 from segc.rewrite import Optimised, optimise
 from segc.rules import RULES
 from segc.source import Source
+from segc.training import check_training
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ def check_source(source: Source, params: Mapping[str, Any]) -> Checked:
     report = Report()
     graph = read(source, params, report)
     checked = verify(graph, report) if graph is not None else None
+    if checked is not None and not report.failed:
+        check_training(checked, report)
     report.raise_if_failed()
     if checked is None:
         raise Fail(*report.diagnostics)

@@ -84,7 +84,11 @@ def _spec_edits(a: Checked, b: Checked) -> Iterator[Edit]:
     yield from _changes("text", "", _text(old), _text(new))
     shapes, others = ({n: i.shape for n, i in g.inputs.items()} for g in (old, new))
     yield from _changes("input", "", shapes, others)
-    yield from _changes("init", "", _flat(old.inits), _flat(new.inits))
+    inits, others = (
+        {f"{op}.{w}": text for op, by in g.inits.items() for w, text in _inits(by).items()}
+        for g in (old, new)
+    )
+    yield from _changes("init", "", inits, others)
     for name in dict.fromkeys((*old.losses, *new.losses)):
         yield from _section("loss", name, old.losses.get(name), new.losses.get(name))
     yield from _section("recipe", "", old.recipe or None, new.recipe or None)
@@ -101,6 +105,15 @@ def _section(kind: str, name: str, old: Any, new: Any) -> Iterator[Edit]:
 
 def _text(graph: Any) -> dict[str, str]:
     return {"model": graph.name, **{k: getattr(graph, k) for k in ("title", "source", "notes")}}
+
+
+def _inits(by_weight: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Weight -> its initialiser in words: `kaiming_normal {mode: fan_out}`."""
+    return {
+        weight: " ".join([name, *([show(args)] if args else [])])
+        for weight, init in by_weight.items()
+        for name, args in init.items()
+    }
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -189,7 +202,8 @@ def _attributes(node: Node) -> dict[str, Any]:
 def _settings(node: Node, m: Matching | None) -> dict[str, Any]:
     """The keys any layer may have; names of the first network as the second has them."""
     shared = node.shared and m.to_b.get(node.shared, node.shared) if m else node.shared
-    return {"only": node.only, "freeze": node.freeze, "use": shared, **_flat(node.init, "init")}
+    inits = {f"init.{weight}": text for weight, text in _inits(node.init).items()}
+    return {"only": node.only, "freeze": node.freeze, "use": shared, **inits}
 
 
 def _wiring(a: Node, b: Node, m: Matching) -> Iterator[Edit]:

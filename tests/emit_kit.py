@@ -139,9 +139,7 @@ def _compare_layers(model: Any, watched: Any, checked: Checked) -> None:
             torch.manual_seed(0)
             again = named(watched(**given), checked)
             phases = checked.graph.output_only
-            assert list(plain) == [
-                n for n in checked.graph.outputs if training or n not in phases
-            ]
+            assert list(plain) == [n for n in checked.graph.outputs if training or n not in phases]
             for name, value in plain.items():
                 torch.testing.assert_close(value, again[name], rtol=1e-4, atol=1e-5)
                 ref = checked.graph.outputs[name]
@@ -153,9 +151,7 @@ def shape_at(checked: Checked, ref: Any, env: Mapping[str, int]) -> tuple[int, .
     return tuple(evaluate(d, env) for d in checked.types[ref].shape)
 
 
-def _compare_taps(
-    watched: Any, checked: Checked, env: Mapping[str, int], training: bool
-) -> None:
+def _compare_taps(watched: Any, checked: Checked, env: Mapping[str, int], training: bool) -> None:
     for node in checked.graph.nodes:
         if node.absent or (node.only and not training):
             continue

@@ -1,7 +1,73 @@
-"""Data (SEG6xx)."""
+"""Losses, recipes and data (SEG6xx)."""
 
 from __future__ import annotations
 
 from segc.catalogue.entry import Entry
 
-ENTRIES: dict[str, Entry] = {}
+
+def _spec(*lines: str, classes: int = 3, outputs: str = "{logits: logits}") -> str:
+    """A complete spec with these lines at its end, so that an example can be tried as it stands."""
+    head = (
+        "segc: 1",
+        "model: Net",
+        "inputs: {image: [N, 3, H, W]}",
+        "layers:",
+        "  pool: {op: max_pool2d, kernel_size: 2}",
+        "  up: {op: interpolate, scale_factor: 2}",
+        "  join: {op: concat, from: [image, up]}",
+        f"  logits: {{op: conv2d, out_channels: {classes}, kernel_size: 1}}",
+        f"outputs: {outputs}",
+    )
+    return "\n".join((*head, *lines)) + "\n"
+
+
+_LOSS = "losses: {seg: {cross_entropy: logits}}"
+
+ENTRIES: dict[str, Entry] = {
+    "SEG601": Entry(
+        "A loss does not say which loss it is",
+        "Each entry of `losses` holds exactly one key that names the loss, `cross_entropy` or "
+        "`binary_cross_entropy`; its value is the output it looks at.",
+        bad=_spec("losses: {seg: {cross_entorpy: logits}}"),
+        good=_spec(_LOSS),
+    ),
+    "SEG602": Entry(
+        "A loss and its output do not go together",
+        "The loss names something that is not an output, or an output it cannot compare with a map "
+        "of labels: `cross_entropy` needs [N, K, H, W] with a channel for each of two or more "
+        "classes (over a single channel the softmax is 1 everywhere and nothing is learned), "
+        "`binary_cross_entropy` needs one channel.",
+        bad=_spec(_LOSS, classes=1),
+        good=_spec("losses: {seg: {binary_cross_entropy: logits}}", classes=1),
+    ),
+    "SEG603": Entry(
+        "Two settings exclude each other",
+        "A training is either `max_steps` or `epochs` long; and since there is one map of labels, "
+        "all losses share one `ignore_index` and one set of `class_weights`.",
+        bad=_spec(_LOSS, "recipe: {max_steps: 1000, epochs: 10}"),
+        good=_spec(_LOSS, "recipe: {max_steps: 1000}"),
+    ),
+    "SEG604": Entry(
+        "As many values as classes or channels are needed",
+        "`classes` and a list of `class_weights` have one entry for each class of the network, "
+        "`mean` and `std` one for each channel of the image. When a parameter given with `--set` "
+        "changes the number of classes, names and weights of the spec are left out instead.",
+        bad=_spec("losses: {seg: {cross_entropy: logits, class_weights: [1, 2]}}"),
+        good=_spec("losses: {seg: {cross_entropy: logits, class_weights: [1, 2, 2]}}"),
+    ),
+    "SEG605": Entry(
+        "The network does not take crops of this size",
+        "`crop` is what the network sees while it is trained, so it must be one of the sizes that "
+        "its layers accept; `segc summary` prints them.",
+        bad=_spec(_LOSS, "recipe: {crop: [321, 321]}"),
+        good=_spec(_LOSS, "recipe: {crop: [320, 320]}"),
+    ),
+    "SEG606": Entry(
+        "A group of parameters is empty",
+        "`groups` gives parameters their own rates by patterns of their names, which are the "
+        "dotted names of layers and their weights (`backbone.conv1.weight`). A pattern that "
+        "matches none is a mistake: `backbone` alone does not match, `backbone.*` does.",
+        bad=_spec(_LOSS, "recipe: {groups: [{match: head.*, lr: 10}]}"),
+        good=_spec(_LOSS, "recipe: {groups: [{match: logits.*, lr: 10}]}"),
+    ),
+}

@@ -113,9 +113,11 @@ class Forward:
     def _reader_digits(self, ref: Ref) -> str:
         """The number in the name of the first layer that reads a value: `1` for pool1."""
         line = self.by_number.get(min(n for n, _ in self.uses[ref]))
-        for part in (s.unit.part for s in line.statement.every() if ref in s.unit.reads) if line else ():
-            return part.name[len(part.name.rstrip("0123456789")) :]
-        return ""
+        readers = (
+            [s.unit.part for s in line.statement.every() if ref in s.unit.reads] if line else []
+        )
+        name = readers[0].name if readers else ""
+        return name[len(name.rstrip("0123456789")) :]
 
     def _name(self, ref: Ref, line: Line, made: list[Ref]) -> str:
         passing = self._last(ref) <= line.number + 1 and ref == line.statement.unit.makes[0]
@@ -289,10 +291,10 @@ class Forward:
     def _commented(self, before: str, doc: Doc, indent: int, ref: Ref | None) -> Iterator[str]:
         lines = statement(before, doc, indent)
         text = self.comment(ref) if ref is not None else None
-        if text is not None and text != self.shown:
-            if len(lines[-1]) + len(text) + 4 <= WIDTH:
-                self.shown = text
-                lines[-1] += f"  # {text}"
+        fits = text is not None and len(lines[-1]) + len(text) + 4 <= WIDTH
+        if fits and text != self.shown:
+            self.shown = text
+            lines[-1] += f"  # {text}"
         yield from lines
 
     def _return_dict(self) -> Iterator[str]:

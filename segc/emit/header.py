@@ -8,12 +8,12 @@ from math import prod
 from pathlib import PurePath
 from typing import Any
 
+from segc.check import Checked
 from segc.dim import DimLike
 from segc.emit.layout import Bracket, call, statement
 from segc.emit.params import ClassPlan, annotation
 from segc.emit.shapes import Shapes
 from segc.emit.text import docstring, literal, plain, quoted, wrap
-from segc.emit.views import Checked
 from segc.ir import Graph
 
 FIRST_LINES = (

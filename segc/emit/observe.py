@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from segc.check import Checked
 from segc.diag import Fail
 from segc.emit.structure import Builder
-from segc.emit.views import Checked, View
+from segc.emit.views import View
 
 Build = Callable[[Mapping[str, Any]], Checked]
 WANTED = 3  # settings tried of a number

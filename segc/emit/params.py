@@ -21,7 +21,9 @@ from segc.types import Tensor
 Key = tuple[str, str, Slot]  # member, "module" | "expr" | "call" | "flag", way to the value
 ONE_BY_DEFAULT = ("stride", "dilation", "groups")
 # names the body of `__init__` reads: a spec's parameter of that name gets an underscore
-IN_USE = frozenset("F Tensor ValueError math nn ops range self super torch tuple".split())
+IN_USE = frozenset(
+    ("F", "Tensor", "ValueError", "math", "nn", "ops", "range", "self", "super", "torch", "tuple")
+)
 _NAME_RANK = {"dilation": 0, "padding": 2}  # which slot names a parameter that several share
 
 

@@ -295,7 +295,7 @@ class Names:
         self.known.setdefault(output, []).append(Ref(rel, "!"))
 
     def of(self, ref: Ref) -> tuple[Ref, ...]:
-        own = ()
+        own: tuple[Ref, ...] = ()
         if ref.node.startswith(self.inside) and ref.node not in self.inputs:
             own = (Ref(ref.node[len(self.inside) :], ref.port),)
         return (*own, *self.known.get(ref, ()))

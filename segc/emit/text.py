@@ -131,8 +131,11 @@ def _inert(line: str) -> str:
 
 
 # --- names ------------------------------------------------------------------------------------
-_ACRONYMS = {w.lower(): w for w in ("ASPP", "BN", "CRF", "DW", "FCN", "FPN", "GN", "LRN", "MLP",
-             "PPM", "PSP", "ReLU", "ResNet", "RoI", "RPN", "SE", "UNet", "VGG", "VGG16")}  # fmt: skip
+_WRITTEN = (
+    *("ASPP", "BN", "CRF", "DW", "FCN", "FPN", "GN", "LRN", "MLP", "PPM", "PSP", "ReLU"),
+    *("ResNet", "RoI", "RPN", "SE", "UNet", "VGG", "VGG16"),
+)
+_ACRONYMS = {w.lower(): w for w in _WRITTEN}
 
 
 def camel(name: str) -> str:

@@ -50,7 +50,7 @@ def form(tree: Any) -> Any:
 
 
 def slots(tree: Any, way: Slot = ()) -> Iterator[tuple[Slot, Any, Any]]:
-    """Every (way, value, default) of a tree; the default is NONE where the value is always given."""
+    """Every (way, value, default) of a tree; the default NONE where it is always given."""
     if isinstance(tree, Call):
         for n, arg in enumerate(tree.args):
             yield from _slot((*way, n), arg, NONE)

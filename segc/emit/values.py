@@ -26,13 +26,15 @@ class Values:
         self.parts = {p.rel: p for p in blueprint.walk()}
         self.boxes = {p.rel: p for p in self.parts.values() if p.kind == "box"}
         self.alias: dict[Ref, Ref] = {}
+        self._trees: dict[tuple[str, str], list[Any]] = {}
         for part in self.parts.values():
             self._aliases(part)
 
     # --- occurrences ----------------------------------------------------------------------
     def inner(self, part: Part) -> Blueprint:
         """The blueprint of a class part."""
-        return self.builder.blueprints[part.key.inside]
+        number: int = part.key.inside
+        return self.builder.blueprints[number]
 
     def inner_at(self, part: Part, owner: Occurrence) -> Occurrence | None:
         """The occurrence of a class part in one occurrence of this class."""
@@ -40,14 +42,10 @@ class Values:
 
     def trees(self, part: Part, what: str) -> list[Any]:
         """`module` or `expr` trees of a node in every occurrence; None where it is absent."""
-        found = []
-        for owner in self.blueprint.occurrences:
-            node = owner.node(part.rel)
-            if node is None or node.absent:
-                found.append(None)
-            else:
-                found.append(getattr(node.op, what)(*owner.view.operand_types(node)))
-        return found
+        if (part.rel, what) not in self._trees:
+            owners = self.blueprint.occurrences
+            self._trees[part.rel, what] = [_tree(o, o.node(part.rel), what) for o in owners]
+        return self._trees[part.rel, what]
 
     # --- values ---------------------------------------------------------------------------
     def _aliases(self, part: Part) -> None:
@@ -167,3 +165,9 @@ class Values:
 
     def vanished(self, part: Part) -> bool:
         return part.kind == "absent" or (part.kind == "node" and Ref(part.rel) in self.alias)
+
+
+def _tree(owner: Occurrence, node: Node | None, what: str) -> Any:
+    if node is None or node.absent:
+        return None
+    return getattr(node.op, what)(*owner.view.operand_types(node))

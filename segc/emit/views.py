@@ -5,23 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
+from segc.check import Checked
 from segc.dim import DimLike
-from segc.domain import Domain
 from segc.ir import Graph, Node, Ref, Scope
 from segc.types import Type
-
-
-class Checked(Protocol):
-    """What the emitter reads of a verified network (`segc.check.Checked` is one)."""
-
-    @property
-    def graph(self) -> Graph: ...
-    @property
-    def types(self) -> Mapping[Ref, Type]: ...
-    @property
-    def domain(self) -> Domain: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +52,10 @@ class View:
     def borrowing(self) -> frozenset[str]:
         """Groups that apply a layer defined outside them again: they cannot be classes."""
         found: set[str] = set()
-        for owner in (*self.graph.nodes, *self.graph.scopes.values()):
-            path = owner.name if isinstance(owner, Node) else owner.path
-            target, scope = owner.shared, path.rpartition(".")[0]
+        sharing = [(n.name, n.shared) for n in self.graph.nodes]
+        sharing += [(s.path, s.shared) for s in self.graph.scopes.values()]
+        for path, target in sharing:
+            scope = path.rpartition(".")[0]
             while target and scope and not target.startswith(scope + "."):
                 if self.graph.scopes[scope].shared or self.graph.scopes[scope].kind == "block":
                     break

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from segc.check import Checked
 from segc.emit.construct import Printer
 from segc.emit.forward import member_path
 from segc.emit.layout import Tagged, call, statement
 from segc.emit.params import ClassPlan
 from segc.emit.structure import Part
 from segc.emit.text import free_name, literal
-from segc.emit.views import Checked
 from segc.ir import Node
 
 BILINEAR = '''\

@@ -1,0 +1,209 @@
+"""`losses:` and `recipe:`: what is read, what is refused and where, and the schema beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from segc.build import check_source
+from segc.catalogue import CATALOGUE
+from segc.diag import Diagnostic, Fail, Report
+from segc.read.recipe import (
+    LOSSES,
+    RECIPE,
+    losses_schema,
+    read_losses,
+    read_recipe,
+    recipe_schema,
+)
+from segc.read.yaml import Mapping_, YNode, parse
+from segc.source import Source
+
+FULL = """\
+optimizer: {sgd: {lr: 0.1, momentum: 0.9, weight_decay: 5.0e-4}}
+schedule: {step: {size: 1000}}
+max_steps: 10000
+batch_size: 12
+crop: [360, 480]
+augment: {scale: [0.5, 2.0], flip: true}
+input: {channels: bgr, range: 255}
+normalize: {mean: [104.0, 116.5, 122]}
+groups:
+  - {match: "backbone.*", lr: 0.1}
+  - {match: "*.bias", lr: 2, weight_decay: 0}
+classes: [sky, road]
+recompute_bn: 50
+"""
+
+
+def node(text: str) -> YNode:
+    report = Report()
+    found = parse(Source.from_text(text, "spec.yaml"), report)
+    assert found is not None and not report.failed, report.diagnostics
+    return found
+
+
+def recipe(text: str) -> tuple[dict[str, Any], list[Diagnostic]]:
+    report = Report()
+    return dict(read_recipe(node(text), report)), report.diagnostics
+
+
+def losses(text: str, *outputs: str) -> tuple[dict[str, Any], list[Diagnostic]]:
+    report = Report()
+    found = read_losses(node(text), report, outputs or ("logits",))
+    return dict(found), report.diagnostics
+
+
+def test_a_full_recipe() -> None:
+    found, problems = recipe(FULL)
+    assert problems == []
+    assert found["optimizer"] == {
+        "sgd": {"lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 5e-4}
+    }
+    assert found["schedule"] == {"step": {"size": 1000, "gamma": 0.1}}
+    assert found["normalize"] == {"mean": [104.0, 116.5, 122], "std": None}
+    assert found["groups"][1] == {"match": "*.bias", "lr": 2, "weight_decay": 0}
+    assert set(found) == set(FULL_KEYS)
+    assert recipe("schedule: cosine\n")[0] == {"schedule": {"cosine": {}}}
+
+
+FULL_KEYS = [line.split(":")[0] for line in FULL.splitlines() if line[0].isalpha()]
+
+
+def test_a_full_loss() -> None:
+    found, problems = losses(
+        "seg: {cross_entropy: logits}\naux: {cross_entropy: aux, weight: 0.4}\n", "logits", "aux"
+    )
+    assert problems == []
+    assert found["seg"] == {
+        "kind": "cross_entropy",
+        "output": "logits",
+        "target": "mask",
+        "ignore_index": 255,
+        "weight": 1.0,
+        "class_weights": None,
+        "reduction": "mean",
+    }
+    assert found["aux"]["weight"] == 0.4
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "place", "said"),
+    [
+        ("optimiser: {sgd: {lr: 1}}", "SEG107", (1, 1), "did you mean `optimizer`?"),
+        ("optimizer: {sdg: {lr: 1}}", "SEG105", (1, 13), "did you mean `sgd`?"),
+        ("optimizer: sgd", "SEG104", (1, 12), "`lr` is missing in `sgd`"),
+        ("optimizer: {sgd: {lr: 1}, adam: {lr: 1}}", "SEG105", (1, 12), "exactly one"),
+        ("optimizer: {sgd: {lr: -1}}", "SEG105", (1, 23), "more than 0"),
+        ("optimizer: {sgd: {lr: fast}}", "SEG103", (1, 23), "needs a number, got `fast`"),
+        ("optimizer: {sgd: {lr: true}}", "SEG103", (1, 23), "needs a number"),
+        ("optimizer: {sgd: {lr: 1, momentum: 2}}", "SEG105", (1, 36), "at most 1"),
+        ("optimizer: {adam: {lr: 1, betas: [0.9]}}", "SEG103", (1, 34), "takes 2 numbers, got 1"),
+        ("max_steps: 10.5", "SEG103", (1, 12), "needs an integer"),
+        ("max_steps: 0", "SEG105", (1, 12), "at least 1"),
+        ("{max_steps: 5, epochs: 2}", "SEG603", (1, 24), "both"),
+        ("crop: 512", "SEG103", (1, 7), "is a list, got `512`"),
+        ("crop: [512, x]", "SEG103", (1, 13), "needs an integer"),
+        ("augment: {scale: [2.0, 0.5]}", "SEG105", (1, 18), "[smallest, largest]"),
+        ("augment: {flip: 1}", "SEG103", (1, 17), "true or false"),
+        ("input: {range: 128}", "SEG105", (1, 16), "1, 255"),
+        ("input: {channels: bgrr}", "SEG105", (1, 19), "did you mean `bgr`?"),
+        ("normalize: {std: [1, 1, 1]}", "SEG104", (1, 12), "`mean` is missing"),
+        ("normalize: {mean: [1], std: [0]}", "SEG105", (1, 30), "more than 0"),
+        ("groups: {match: x}", "SEG103", (1, 9), "is a list, got a mapping"),
+        ("groups: [{lr: 2}]", "SEG104", (1, 10), "`match` is missing"),
+        ("groups: [{match: x, wd: 2}]", "SEG107", (1, 21), "known: match, lr, weight_decay"),
+        ("classes: [a, 3]", "SEG103", (1, 14), "needs text"),
+    ],
+)
+def test_faults_of_a_recipe(text: str, code: str, place: tuple[int, int], said: str) -> None:
+    _, problems = recipe(text + "\n")
+    assert [p.code for p in problems] == [code], problems
+    only = problems[0]
+    assert only.loc is not None and (only.loc.line, only.loc.column) == place
+    assert said in f"{only.message} {only.hint}"
+
+
+def test_a_recipe_is_a_mapping() -> None:
+    report = Report()
+    whole = node("recipe: [a]\n")
+    assert isinstance(whole, Mapping_)
+    read_recipe(whole.entries[0][1], report)
+    read_losses(whole.entries[0][1], report, ())
+    assert [d.code for d in report.diagnostics] == ["SEG103", "SEG103"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "place", "said"),
+    [
+        ("seg: {crossentropy: logits}", "SEG601", (1, 1), "did you mean `cross_entropy`?"),
+        ("seg: logits", "SEG103", (1, 6), "must be a mapping"),
+        ("seg: {cross_entropy: x, binary_cross_entropy: x}", "SEG601", (1, 1), "has both"),
+        ("seg: {cross_entropy: logit}", "SEG602", (1, 22), "did you mean `logits`?"),
+        ("seg: {cross_entropy: logits, ignore: 3}", "SEG107", (1, 30), "unknown key `ignore`"),
+        ("seg: {cross_entropy: logits, ignore_index: -1}", "SEG105", (1, 44), "at least 0"),
+        ("seg: {cross_entropy: logits, reduction: avg}", "SEG105", (1, 41), "valid_pixels"),
+        ("seg: {cross_entropy: logits, class_weights: median}", "SEG105", (1, 45), "median_freq"),
+        ("seg: {cross_entropy: logits, class_weights: [1, -1]}", "SEG105", (1, 49), "at least 0"),
+        (
+            "{a: {cross_entropy: logits}, b: {cross_entropy: logits, ignore_index: 0}}",
+            "SEG603",
+            (1, 71),
+            "differ in `ignore_index`",
+        ),
+    ],
+)
+def test_faults_of_losses(text: str, code: str, place: tuple[int, int], said: str) -> None:
+    _, problems = losses(text + "\n")
+    assert [p.code for p in problems] == [code], problems
+    only = problems[0]
+    assert only.loc is not None and (only.loc.line, only.loc.column) == place
+    assert said in f"{only.message} {only.hint}"
+
+
+@pytest.mark.parametrize("code", [code for code in sorted(CATALOGUE) if code.startswith("SEG6")])
+def test_catalogue_examples(code: str) -> None:
+    """The bad example of a page triggers its code and nothing else; the good one is accepted."""
+    entry = CATALOGUE[code]
+    with pytest.raises(Fail) as failed:
+        check_source(Source.from_text(entry.bad, "bad.yaml"), {})
+    assert {d.code for d in failed.value.diagnostics} == {code}
+    assert all(d.loc is not None for d in failed.value.diagnostics)
+    check_source(Source.from_text(entry.good, "good.yaml"), {})
+
+
+def test_other_parameters_may_change_classes_and_sizes() -> None:
+    text = CATALOGUE["SEG604"].good.replace("model: Net", "model: Net\nparams: {k: 3}")
+    text = text.replace("out_channels: 3", "out_channels: k")
+    check_source(Source.from_text(text, "good.yaml"), {"k": 7})
+
+
+def test_the_schema_agrees_with_the_reader() -> None:
+    """Every text of the tests above: the schema accepts what the reader accepts."""
+    validator = pytest.importorskip("jsonschema").Draft202012Validator
+    for schema in (recipe_schema(), losses_schema()):
+        validator.check_schema(schema)
+    check = validator(recipe_schema())
+    for text, code, *_ in test_faults_of_a_recipe.pytestmark[0].args[1]:  # type: ignore[attr-defined]
+        between = "[2.0, 0.5]" in text or code == "SEG603"  # relations a schema cannot state
+        assert check.is_valid(plain(node(text + "\n"))) == between, text
+    assert check.is_valid(plain(node(FULL)))
+    check = validator(losses_schema())
+    for text, code, *_ in test_faults_of_losses.pytestmark[0].args[1]:  # type: ignore[attr-defined]
+        assert check.is_valid(plain(node(text + "\n"))) == (code in ("SEG602", "SEG603")), text
+    assert check.is_valid({"seg": {"cross_entropy": "logits"}})
+
+
+def plain(value: YNode) -> Any:
+    if hasattr(value, "entries"):
+        return {k.text: plain(v) for k, v in value.entries}
+    if hasattr(value, "items"):
+        return [plain(v) for v in value.items]
+    return value.value
+
+
+def test_every_key_is_described() -> None:
+    for fields in (RECIPE, *LOSSES.values()):
+        for f in fields.values():
+            assert f.doc and all(inner.doc for inner in f.fields.values())
