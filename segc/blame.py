@@ -78,7 +78,8 @@ class Blame:
 
     def _tell(self, failure: Failure, report: Report, more: int, elsewhere_fine: bool) -> None:
         node, problem = failure.node, failure.problem
-        better = None if report.crowded or problem.hint else self._better(failure)
+        hopeless = report.crowded or problem.hint or self.advice
+        better = None if hopeless else self._better(failure)
         place, notes = _place(node, problem), list(self._operands(failure))
         operand = better.operand if better else problem.operand
         given = self._given(node, operand) if better or elsewhere_fine else None
@@ -202,7 +203,7 @@ class Blame:
         """The values of one list of layers defined above `reader`, by their paths."""
         scope = self.graph.scopes.get(level)
         before = self._position[reader.name]
-        for name in scope.children if scope else (*self.graph.inputs, *self.graph.children):
+        for name in scope.children if scope else self.graph.children:
             path = f"{level}.{name}" if level else name
             group, node = self.graph.scopes.get(path), self.graph.by_name.get(path)
             ref = group.output if group else Ref(path)

@@ -8,7 +8,7 @@ from math import prod
 
 from segc.blame import Blame, Failure
 from segc.diag import Note, Report
-from segc.dim import DimLike, Domain, SizeError, same_rate, symbol
+from segc.dim import DimLike, Domain, SizeError, evaluate, same_rate, symbol, symbols
 from segc.ir import Graph, Node, Ref, Scope
 from segc.loc import Loc
 from segc.op import Problem
@@ -87,7 +87,8 @@ class _Demands:
 
 
 SIZES = ("SEG203", "SEG204", "SEG205", "SEG207", "SEG211")  # faults another input size may cure
-MAX_COUNT = 2**40  # parameters of a network, values a tensor has for each pixel
+MAX_COUNT = 2**40  # parameters of a network, values of a tensor
+LARGE = 2**18  # from here on a size deserves a look at what it makes of the smallest input
 
 
 def verify(graph: Graph, report: Report) -> Checked:
@@ -123,7 +124,8 @@ def _derive(graph: Graph) -> tuple[Checked, list[Failure]]:
             demands.domain = before
             del demands.reasons[reasons:]
             failures.append(Failure(node, _problem(fault), before))
-    return Checked(graph, types, demands.domain, tuple(demands.reasons), params), failures
+    checked = Checked(graph, types, demands.domain, tuple(demands.reasons), params)
+    return checked, failures or _oversized(checked)
 
 
 def _advice(graph: Graph) -> str | None:
@@ -188,6 +190,38 @@ def _check_count(count: int, what: str) -> None:
     if count > MAX_COUNT:
         message = f"there would be {count:,} {what}, the limit is 2^40"
         raise Problem("SEG313", message)
+
+
+def _oversized(checked: Checked) -> list[Failure]:
+    """The first layer with values beyond all machines even for the smallest inputs."""
+    graph, domain = checked.graph, checked.domain
+    least: dict[str, int] = {}
+    for ref in map(Ref, graph.inputs):
+        for name in sorted(_symbols(checked.shape(ref)) - least.keys()):
+            least[name] = next((v for v in domain.nearest(name, 1) if v is not None), 1)
+        cause = checked.reasons[-1].node if checked.reasons else ""
+        if cause and prod(evaluate(d, least) for d in checked.shape(ref)) > MAX_COUNT:
+            message = f"accepts no `{ref}` of less than 2^40 values"
+            return [Failure(graph.by_name[cause], Problem("SEG313", message), domain)]
+    for node in graph.nodes:
+        shape = checked.shape(Ref(node.name))
+        try:
+            if any(map(_is_large, shape)):
+                count = prod(evaluate(d, least) for d in shape)
+                _check_count(count, "values even for the smallest input")
+        except Problem as problem:
+            return [Failure(node, problem, domain)]
+    return []
+
+
+def _symbols(shape: Iterable[DimLike]) -> frozenset[str]:
+    return frozenset(name for d in shape for name in symbols(d))
+
+
+def _is_large(d: DimLike) -> bool:
+    if isinstance(d, int):
+        return d > LARGE
+    return abs(d.const) > LARGE or any(abs(factor) > LARGE for _, factor in d.terms)
 
 
 def _fits(failure: Failure, operands: list[Type]) -> bool:

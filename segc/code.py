@@ -81,4 +81,4 @@ class Helper:
     source: str
 
 
-Expr = X | SizeOf | Self | Listing | Call | Method | Infix | int | float | bool | str | tuple | None
+Expr = X | SizeOf | Self | Listing | Call | Method | Infix | int | float | bool | str | tuple[Any, ...] | None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from segc.loc import Loc
 
 WORD_LIMIT = 100  # characters of a word that suggestions are sought for
-CROWD = 50  # diagnostics after which no more suggestions are sought
+CROWD = 20  # diagnostics after which no more suggestions are sought
 COMPARED = 200  # candidates a word is compared with closely
 LISTED = 10  # names a hint enumerates
 

@@ -39,7 +39,7 @@ class Edit:
     because: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diff:
     """All edits between two networks and their consequences."""
 
@@ -56,6 +56,12 @@ class Diff:
     def identical(self) -> bool:
         """True if nothing changed but layout and comments."""
         return not self.edits
+
+    def __repr__(self) -> str:
+        """What `segc diff` prints."""
+        from segc.diff_render import as_text
+
+        return as_text(self, (self.a.graph.file, self.b.graph.file)).rstrip("\n")
 
 
 def diff(a: Checked, b: Checked, sizes: Sizes | None = None) -> Diff:
@@ -84,11 +90,11 @@ def _spec_edits(a: Checked, b: Checked) -> Iterator[Edit]:
     yield from _changes("text", "", _text(old), _text(new))
     shapes, others = ({n: i.shape for n, i in g.inputs.items()} for g in (old, new))
     yield from _changes("input", "", shapes, others)
-    inits, others = (
+    init, other = (
         {f"{op}.{w}": text for op, by in g.inits.items() for w, text in _inits(by).items()}
         for g in (old, new)
     )
-    yield from _changes("init", "", inits, others)
+    yield from _changes("init", "", init, other)
     for name in dict.fromkeys((*old.losses, *new.losses)):
         yield from _section("loss", name, old.losses.get(name), new.losses.get(name))
     yield from _section("recipe", "", old.recipe or None, new.recipe or None)
@@ -255,21 +261,31 @@ def _explained(edits: list[Edit], m: Matching) -> list[Edit]:
     the same factor (`out_channels: 4 * width`).
     """
     kinds = ("parameter", "repeat", "presence")
-    causes = [i for i, e in enumerate(edits) if e.kind in kinds and not e.op]
-    causes.sort(key=lambda i: edits[i].where.count(".") + bool(edits[i].where))
+    causes: dict[str, list[int]] = {}
+    for i, edit in enumerate(edits):
+        if edit.kind in kinds and not edit.op:
+            causes.setdefault(edit.where, []).append(i)
     done = []
     for i, edit in enumerate(edits):
-        near = [c for c in causes if c != i and _may_cause(edits[c], edit)]
+        around = [c for group in _groups_around(edit.where) for c in causes.get(group, ())]
+        near = [c for c in around if c != i and _may_cause(edits[c], edit)]
         found = [c for c in near if _equally(edits[c], edit)]
         found += [c for c in near if edit.kind != "presence" and _by_one_factor(edits[c], edit)]
         done.append(replace(edit, because=found[0]) if found else edit)
     return done
 
 
+def _groups_around(path: str) -> Iterator[str]:
+    """The groups a layer (or group) lies in, outermost first; "" is the spec."""
+    yield ""
+    end = path.find(".")
+    while end >= 0:
+        yield path[:end]
+        end = path.find(".", end + 1)
+
+
 def _may_cause(cause: Edit, edit: Edit) -> bool:
-    """A parameter acts inside its group, on values; a repeat on the layers of its copies."""
-    if cause.where and not edit.where.startswith(cause.where + "."):
-        return False
+    """A parameter acts on values; a repeat on the layers of its copies."""
     if cause.kind in ("repeat", "presence"):
         layers = edit.kind in ("added", "removed")
         return layers and (cause.kind == "presence" or _is_copy(edit, cause))

@@ -8,7 +8,7 @@ from os.path import commonprefix
 from typing import Any
 
 from segc.diff import Diff, Edit, show
-from segc.ir import Graph
+from segc.ir import Graph, Ref
 
 NAMES_SHOWN = 3
 
@@ -131,12 +131,12 @@ def _whole_groups(
     diff: Diff, edits: list[Edit], sign: str, word: str, graph: Graph
 ) -> Iterator[str]:
     """Layers that came or went; a group all of whose layers did is one line."""
-    gone = {e.where: e for e in edits}
+    wholes = _wholes((e.where for e in edits), graph) & graph.scopes.keys()
     groups: dict[str, list[Edit]] = {}
     for edit in edits:
-        groups.setdefault(_whole(edit.where, gone, graph), []).append(edit)
-    single = [e for name, members in groups.items() for e in members if e.where == name]
-    whole = [(name, members) for name, members in groups.items() if members[0] not in single]
+        groups.setdefault(_whole(edit.where, wholes), []).append(edit)
+    single = [e for name, (e, *_) in groups.items() if e.where == name]
+    whole = [(name, members) for name, members in groups.items() if members[0].where != name]
     for alike in _grouped(whole, lambda g: (graph.scopes[g[0]].block, len(g[1]))):
         yield from _groups(alike, sign, word, graph)
     for same in _grouped(
@@ -191,25 +191,36 @@ def _around(graph: Graph, edit: Edit) -> str:
     return ", ".join(dict.fromkeys(r.node.removeprefix(group) for r in node.inputs))
 
 
-def _whole(name: str, gone: dict[str, Edit], graph: Graph) -> str:
+def _wholes(gone: Iterable[str], graph: Graph) -> set[str]:
+    """The groups all of whose layers are gone (or new)."""
+    present = _members(n.name for n in graph.nodes if not n.absent)
+    return {path for path, count in _members(gone).items() if count == present.get(path)}
+
+
+def _members(names: Iterable[str]) -> dict[str, int]:
+    """Every group with the number of layers in it."""
+    counts: dict[str, int] = {}
+    for name in names:
+        while "." in name:
+            name = name.rpartition(".")[0]
+            counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _whole(name: str, wholes: set[str]) -> str:
     """The largest group around a layer that is gone (or new) as a whole."""
-    best = name
-    parts = name.split(".")
-    for depth in range(len(parts) - 1, 0, -1):
-        path = ".".join(parts[:depth])
-        if path not in graph.scopes:
-            continue
-        inside = [n for n in graph.nodes if n.name.startswith(path + ".") and not n.absent]
-        if any(n.name not in gone for n in inside):
-            break
-        best = path
+    best, path = name, name
+    while "." in path:
+        path = path.rpartition(".")[0]
+        best = path if path in wholes else best
     return best
 
 
 def _between(graph: Graph, name: str) -> str:
     """Where a single layer stands: after what, before what."""
     node = graph.by_name[name]
-    users = [u.name for u in graph.nodes if any(r.node == name for r in u.inputs)]
+    ports = [Ref(name, port) for port in node.op.ports]
+    users = list(dict.fromkeys(u.name for ref in ports for u in graph.users.get(ref, ())))
     after = (
         f", after {', '.join(dict.fromkeys(r.node for r in node.inputs))}" if node.inputs else ""
     )
@@ -239,7 +250,8 @@ def _folded(diff: Diff, edits: list[Edit], scale: bool) -> Iterator[str]:
         whole = [g for g in by_name if len({(str(e.before), str(e.after)) for e in g}) > 2]
         for group in whole:
             yield _scaled(group)
-        edits = [e for e in edits if not any(e in g for g in whole)]
+        done = {(g[0].kind, g[0].what) for g in whole}
+        edits = [e for e in edits if (e.kind, e.what) not in done]
 
     def alike(e: Edit) -> tuple[str, ...]:
         local = "" if scale else _local(e.where).rstrip("0123456789")

@@ -13,6 +13,7 @@ from segc.diff_lines import NAMES_SHOWN, cost_text, pattern, sections, shortest,
 from segc.summary import mib, si
 
 Titles = tuple[str, str]
+EDITS_SHOWN = 150  # lines of text, apart from what follows from one edit
 
 
 def as_text(diff: Diff, titles: Titles) -> str:
@@ -20,7 +21,7 @@ def as_text(diff: Diff, titles: Titles) -> str:
     if diff.identical:
         return f"{titles[0]} and {titles[1]} are the same network\n"
     lines = [f"{titles[0]} -> {titles[1]}", ""]
-    for line, children in sections(diff):
+    for line, children in _shown(diff):
         lines.append(line)
         lines += [f"    {child}" for child in children]
     lines += ["", "What follows"]
@@ -37,13 +38,23 @@ def as_markdown(diff: Diff, titles: Titles) -> str:
     if diff.identical:
         return f"`{titles[0]}` and `{titles[1]}` are the same network.\n"
     lines = [f"### `{titles[0]}` → `{titles[1]}`", ""]
-    for line, children in sections(diff):
+    for line, children in _shown(diff):
         lines.append(f"- {_md(line)}")
         lines += [f"  - {_md(child)}" for child in children]
     lines += ["", "| what follows | |", "|---|---|"]
     for title, facts in _consequences(diff):
         lines.append(f"| {title} | {'<br>'.join(_md(fact) for fact in facts)} |")
     return "\n".join(lines) + "\n"
+
+
+def _shown(diff: Diff) -> list[tuple[str, list[str]]]:
+    """The edits a reader can take in; JSON has them all."""
+    found = list(sections(diff))
+    rest = len(found) - EDITS_SHOWN
+    more: list[tuple[str, list[str]]] = (
+        [(f"and {rest:,} more; --json lists them all", [])] if rest > 0 else []
+    )
+    return found[:EDITS_SHOWN] + more
 
 
 def _md(text: str) -> str:

@@ -19,7 +19,7 @@ from segc.read.spec import BLOCK_KEYS, TOP_LEVEL
 from segc.read.yaml import Mapping_, Scalar, YNode, parse
 from segc.source import Source
 
-WIDTH = 100
+WIDTH = 110
 _FIRST = ("when", "repeat", "op", "block", "use", "from")
 _LAST = ("init", "freeze", "only", "layers")
 _BELOW = {  # where a group stands -> where the value of its key stands ("*": of any key)

@@ -113,9 +113,16 @@ class Graph:
     losses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     file: str = ""
-    digest: str = ""  # sha256 of the texts it was read from
+    texts: tuple[str, ...] = field(default=(), repr=False)  # of the files it was read from
     loc: Loc | None = None
     transforms: tuple[Any, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the texts it was read from."""
+        import hashlib  # 3 ms, which `check` need not spend
+
+        return hashlib.sha256("".join(self.texts).encode()).hexdigest()
 
     @cached_property
     def by_name(self) -> dict[str, Node]:

@@ -103,7 +103,9 @@ def views(draw: st.DrawFn, most: int = 40) -> View:
     links: list[Link] = []
     for i in range(1, count + 1):
         kind = draw(st.sampled_from(("box", "box", "pill", "circle")))
-        sources = draw(st.lists(st.integers(max(0, i - 6), i - 1), min_size=1, max_size=3, unique=True))
+        sources = draw(
+            st.lists(st.integers(max(0, i - 6), i - 1), min_size=1, max_size=3, unique=True)
+        )
         before = items[sources[0]].stride or Fraction(1)
         factor = draw(st.sampled_from((Fraction(2), Fraction(1, 2)))) if kind == "pill" else 1
         stride = min(max(before * factor, Fraction(1)), Fraction(64))
@@ -118,7 +120,9 @@ def views(draw: st.DrawFn, most: int = 40) -> View:
         )  # fmt: skip
         wires = sources if kind == "circle" else sources[:1]
         kinds = draw(st.sampled_from(("flow", "skip", "train", "index")))
-        links += [Link(f"n{s}", f"n{i}", kinds if k else "flow", "note") for k, s in enumerate(wires)]
+        links += [
+            Link(f"n{s}", f"n{i}", kinds if k else "flow", "note") for k, s in enumerate(wires)
+        ]
     return View("Title", "subtitle", tuple(items), tuple(links))
 
 

@@ -4,95 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from diff_kit import NET, ROOT, SPECS, checked, edited, lines, spec
 
 from segc.analyse import table
-from segc.check import Checked, verify
+from segc.check import Checked
 from segc.cli import main
-from segc.diag import Report
-from segc.diff import Diff, diff
-from segc.diff_lines import pattern, sections
+from segc.diff import diff
 from segc.diff_render import as_json, as_markdown, as_text
-from segc.ir import Graph, Ref
-from segc.read import read
-from segc.source import Source
-
-ROOT = Path(__file__).parents[1]
-SPECS = sorted((ROOT / "specs").glob("*.yaml"))
-
-NET = """\
-segc: 1
-model: Net
-title: A net
-params: {width: 8, rate: 2}
-
-inputs:
-  image: [N, 3, H, W]
-
-blocks:
-  unit:
-    params: {out: int, dilation: 1}
-    inputs: [x]
-    layers:
-      conv: {op: conv2d, out_channels: out, kernel_size: 3, padding: dilation, dilation: dilation}
-      bn: batch_norm2d
-      relu: relu
-
-layers:
-  stem: {block: unit, out: width}
-  pool: {op: max_pool2d, kernel_size: 2}
-  body: {repeat: 3, block: unit, out: 2 * width, dilation: rate if i == 2 else 1}
-  extra: {block: unit, out: 2 * width, when: width > 8}
-  up: {op: interpolate, scale_factor: 2, mode: nearest}
-  join: {op: concat, from: [stem, up]}
-  logits: {op: conv2d, out_channels: 2, kernel_size: 1}
-
-outputs: {logits: logits}
-
-losses:
-  seg: {cross_entropy: logits, target: mask, ignore_index: 255}
-
-recipe:
-  optimizer: {sgd: {lr: 0.01, momentum: 0.9}}
-  epochs: 10
-"""
-
-
-def checked(text: str = NET, **params: object) -> Checked:
-    report = Report()
-    graph = read(Source.from_text(text, "net.yaml"), params, report)
-    assert graph is not None
-    found = verify(graph, report)
-    assert not report.failed, [d.message for d in report.diagnostics]
-    return found
-
-
-def spec(path: Path) -> Checked:
-    report = Report()
-    graph = read(Source.open(path), {}, report)
-    assert graph is not None
-    return verify(graph, report)
-
-
-def edited(*changes: tuple[str, str]) -> Diff:
-    """The difference a change of the text makes."""
-    text = NET
-    for old, new in changes:
-        assert old in text, old
-        text = text.replace(old, new)
-    return diff(checked(), checked(text))
-
-
-def lines(found: Diff) -> list[str]:
-    return [line for head, below in sections(found) for line in (head, *("  " + b for b in below))]
 
 
 # --- single edits ---------------------------------------------------------------------------------
@@ -319,77 +243,6 @@ def parameters(network: Checked) -> dict[str, tuple[int, ...]]:
             for name, value in module.named_parameters():
                 found[f"{node.name}.{name}"] = tuple(value.shape)
     return found
-
-
-# --- matching -------------------------------------------------------------------------------------
-def renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
-    """The graph with its top-level layers and groups renamed."""
-
-    def name(path: str) -> str:
-        first, dot, rest = path.partition(".")
-        return names.get(first, first) + dot + rest
-
-    def ref(r: Ref) -> Ref:
-        return r if r.node in graph.inputs else Ref(name(r.node), r.port)
-
-    nodes = tuple(
-        replace(
-            n,
-            name=name(n.name),
-            inputs=tuple(map(ref, n.inputs)),
-            shared=name(n.shared) if n.shared else None,
-        )
-        for n in graph.nodes
-    )
-    scopes = {
-        name(p): replace(
-            s,
-            path=name(p),
-            inputs=tuple((k, ref(r)) for k, r in s.inputs),
-            output=ref(s.output),
-        )
-        for p, s in graph.scopes.items()
-    }
-    outputs = {k: ref(r) for k, r in graph.outputs.items()}
-    children = tuple(map(name, graph.children))
-    return replace(graph, nodes=nodes, scopes=scopes, outputs=outputs, children=children)
-
-
-@pytest.mark.parametrize("path", SPECS, ids=lambda p: p.stem)
-@pytest.mark.parametrize("share", [0.2, 1.0])
-def test_renames_are_recognised_whatever_is_renamed(path: Path, share: float) -> None:
-    a = spec(path)
-    rng = random.Random(f"{path.stem}{share}")
-    chosen = [c for c in a.graph.children if rng.random() < share]
-    names = {child: f"n{i}" for i, child in enumerate(chosen)}
-    b = verify(renamed(a.graph, names), Report())
-    found = diff(a, b)
-    assert {e.kind for e in found.edits} <= {"renamed"}
-    for old, new in found.matching.to_b.items():
-        first, dot, rest = old.partition(".")
-        assert new == names.get(first, first) + dot + rest
-    assert not found.effects.keys.lost
-    assert not found.effects.keys.gained
-
-
-def test_a_layer_put_between_rewires_nothing() -> None:
-    found = edited(("  up: {op", "  norm: batch_norm2d\n  up: {op"))
-    assert [e.kind for e in found.edits] == ["added"]
-
-
-@pytest.mark.parametrize(
-    ("names", "wanted"),
-    [
-        (["a"], "a"),
-        (["l.0.conv", "l.1.conv"], "l.*.conv"),
-        (["layer1.0.c", "layer2.3.c"], "layer*.*.c"),
-        (["a", "b"], "a, b"),
-        (["a", "b", "c", "d", "e"], "a, b, c and 2 more"),
-        (["a.b", "c"], "a.b, c"),
-    ],
-)
-def test_names_fold_into_patterns(names: list[str], wanted: str) -> None:
-    assert pattern(names) == wanted
 
 
 # --- output ---------------------------------------------------------------------------------------

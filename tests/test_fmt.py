@@ -24,7 +24,7 @@ UNTIDY = """\
 model:   UNet   # the name
 segc: 1
 params: {classes: 2,width:   64, rates: [1,2,
-   3], one_long_name: 1, two_long_name: 2, three_long_name: 3, four_long_name: 4, five: 55}
+   3], a_long_name_of_a_parameter: 1, another_long_name_of_a_parameter: 2}
 notes: |
     Some text
       indented # not a comment
@@ -89,8 +89,8 @@ notes: |
 
   more
 
-params: {classes: 2, width: 64, rates: [1, 2, 3], one_long_name: 1, two_long_name: 2,
-  three_long_name: 3, four_long_name: 4, five: 55}
+params: {classes: 2, width: 64, rates: [1, 2, 3], a_long_name_of_a_parameter: 1,
+  another_long_name_of_a_parameter: 2}
 
 # deep comment
 # second

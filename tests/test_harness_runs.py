@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -373,3 +376,60 @@ def test_wrong_usage_ends_in_words(
     found, text = runner.run(net, "train.py", "--out", work / "usage", *arguments)
     assert found == status, text
     assert said in text and "Traceback" not in text
+
+
+def test_a_dead_worker_is_told_apart_from_a_bug(work: Path, net: Path, runner: Runner) -> None:
+    out = work / "worker"
+    arguments = ("--crop", 32, 32, "--workers", 1, "--log-every", 5, "--max-steps", 100000)
+    runner.start(net, "train.py", "--out", out, *arguments)
+    children = Path(f"/proc/{runner.last}/task/{runner.last}/children")
+    wait_for(lambda: (out / "metrics.jsonl").exists() and len(metrics(out)) > 0)
+    if not children.exists():
+        kill(runner.last)
+        runner.finish()
+        pytest.skip("needs /proc")
+    for child in children.read_text().split():
+        kill(int(child))
+    status, text = runner.finish()
+    assert status == 3 and "a data worker died" in text and "Traceback" not in text
+
+
+def test_nothing_but_torch_is_needed_for_synthetic_data(work: Path, net: Path) -> None:
+    """With Pillow and NumPy hidden a trial runs; real images ask for Pillow by name, exit 3."""
+    hidden = (
+        "import runpy, sys; sys.modules['PIL'] = sys.modules['numpy'] = None; sys.argv[:] = "
+        "sys.argv[1:]; sys.path.insert(0, sys.argv[0].rpartition('/')[0]); "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    command = [sys.executable, "-c", hidden, str(net / "train.py"), "--max-steps", "2"]
+    quick = [str(a) for a in QUICK]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *quick, "--out", str(work / "bare")],
+        env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    root = folder_data(work / "bare_data")
+    done = subprocess.run(
+        [*command, *quick, "--out", str(work / "bare2"), "--data", "folder", "--root", str(root)],
+        env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 3 and "pip install pillow" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_two_processes(work: Path, net: Path) -> None:
+    """Under torchrun: one log, each line once; what is saved goes on in the same way."""
+    out = work / "two"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-port", "29613", str(net / "train.py"), "--out", str(out)]
+    command += ["--max-steps", "20", "--eval-every", "10", *(str(a) for a in QUICK)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = metrics(out)
+    assert [line["step"] for line in lines if "loss" in line] == [5, 10, 15, 20]
+    assert [line["step"] for line in lines if "val_miou" in line] == [10, 20]
+    assert state(out / "last.pt")["settings"]["processes"] == 2
+    pixels = sum(1 for line in lines if line.get("val_pixel_accuracy", 0) > 0.5)
+    assert pixels == 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from segc.cli import common
 from segc.cli.parser import Parser, UsageError
 from segc.diag import Diagnostic, Fail
-from segc.source import Source
+from segc.source import Source, visible
 
 if TYPE_CHECKING:
     from segc.build import Built
@@ -88,7 +88,7 @@ def _built(spec: str, args: argparse.Namespace) -> dict[str, Any]:
         word = "written" if changed else "unchanged"
     if not args.json and not args.quiet:
         names = " ".join(sorted(built.files))
-        print(f"{word} {target.as_posix()}/" + (f": {names}" if changed else ""))
+        print(visible(f"{word} {target.as_posix()}/") + (f": {names}" if changed else ""))
     status = _verified(spec, args) if args.verify else 0
     return {
         "directory": target.as_posix(),

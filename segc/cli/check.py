@@ -11,6 +11,7 @@ from segc.cli import common
 from segc.cli.common import Loaded, Sizes
 from segc.cli.parser import Parser, UsageError
 from segc.diag import Fail
+from segc.source import visible
 
 if TYPE_CHECKING:
     from segc.analyse import Row, Table
@@ -99,14 +100,11 @@ def _print_text(results: list[Result], args: argparse.Namespace) -> None:
 
 def _print_count(loaded: Loaded, args: argparse.Namespace) -> None:
     from segc.diag_format import summary
-    from segc.source import visible
 
-    common.say(f"{visible(loaded.spec)}: {summary(loaded.report.diagnostics)}", args)
+    common.say(f"{loaded.spec}: {summary(loaded.report.diagnostics)}", args)
 
 
 def _line(result: Result) -> str:
-    from segc.source import visible
-
     assert result.loaded.graph is not None and result.table is not None, "a sound spec has both"
     totals = result.table.totals
     facts = [result.loaded.graph.name, f"{totals.params:,} parameters"]

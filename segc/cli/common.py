@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from segc.cli.parser import UsageError
 from segc.diag import Diagnostic, Fail, Report
-from segc.source import Source
+from segc.source import Source, visible
 
 if TYPE_CHECKING:
     from segc.check import Checked
@@ -228,4 +228,4 @@ def _replace(path: Path, data: bytes) -> None:
 def say(message: str, args: argparse.Namespace | None) -> None:
     """Progress, on stderr; silent with -q."""
     if not getattr(args, "quiet", False):
-        print(message, file=sys.stderr)
+        print(visible(message), file=sys.stderr)

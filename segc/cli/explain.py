@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         page = manual.page(thing)
         if page is None:
             hint = did_you_mean(thing, manual.names()) or "`segc explain` lists what there is"
-            raise UsageError(f"nothing is known of `{thing[:80]!a}`".replace("'", "") + f"; {hint}")
+            raise UsageError(f"nothing is known of `{thing[:80]}`; {hint}")
         pages.append(page)
     common.deliver("\n".join(pages), args)
     return 0

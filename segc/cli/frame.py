@@ -144,8 +144,9 @@ def _portable_streams() -> None:
 
     With PYTHONUNBUFFERED standard output drops what a pipe does not take at once: buffer it.
     """
-    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout.buffer, io.RawIOBase):
-        sys.stdout = open(sys.stdout.fileno(), "w", closefd=False)  # noqa: SIM115 (lives as long)
+    out = sys.__stdout__
+    if out is not None and out is sys.stdout and isinstance(out.buffer, io.RawIOBase):
+        sys.stdout = open(out.fileno(), "w", closefd=False)  # noqa: SIM115 (as long as we live)
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

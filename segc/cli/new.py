@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.output or ".") / Path(name).parent
     stem = Path(name).name
     if not new.NAME.match(stem):
-        raise UsageError(f"`{stem[:80]!a}` cannot name a network: use letters, digits and _")
+        raise UsageError(f"`{stem[:80]}` cannot name a network: use letters, digits and _")
     for path in new.write(folder, stem, args.like):
         common.say(f"wrote {path.as_posix()}", args)
     common.say(f"next: segc check {(folder / stem).as_posix()}.yaml", args)

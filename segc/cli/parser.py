@@ -7,13 +7,14 @@ import re
 from typing import NoReturn
 
 from segc.diag import did_you_mean
+from segc.source import visible
 
 
 class UsageError(Exception):
     """Wrong usage: exit status 2. `usage` is the verb's usage line, if another than its own."""
 
     def __init__(self, message: str, usage: str = "") -> None:
-        super().__init__(message)
+        super().__init__(visible(message))
         self.usage = usage
 
 
@@ -38,9 +39,9 @@ class Parser(argparse.ArgumentParser):
         word = next((w for w in rest if w.startswith("-") and w != "-"), rest[0])
         word = word.partition("=")[0]
         if not word.startswith("-"):
-            self.error(f"unexpected argument `{_shown(word)}`")
+            self.error(f"unexpected argument `{word[:200]}`")
         hint = did_you_mean(word, self._option_string_actions)
-        self.error(f"unknown option `{_shown(word)}`" + (f"; {hint}" if hint else ""))
+        self.error(f"unknown option `{word[:200]}`" + (f"; {hint}" if hint else ""))
 
     # --- options several verbs share ---
     def spec(self, many: bool = False) -> None:
@@ -97,7 +98,7 @@ def assignment(text: str) -> tuple[str, str]:
     """`name=value` of --set."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise argparse.ArgumentTypeError(f"`{_shown(text)}` is not NAME=VALUE, e.g. width=32")
+        raise argparse.ArgumentTypeError(f"`{text[:200]}` is not NAME=VALUE, e.g. width=32")
     return name, value
 
 
@@ -109,10 +110,6 @@ def sized_input(text: str) -> tuple[str, tuple[int, ...]]:
     match = _SIZE.match(text)
     sizes = tuple(int(n) for n in re.split("[x,]", match[2])) if match else ()
     if match is None or 0 in sizes:
-        message = f"`{_shown(text)}` is not NAME=SIZES, e.g. image=1x3x512x512"
+        message = f"`{text[:200]}` is not NAME=SIZES, e.g. image=1x3x512x512"
         raise argparse.ArgumentTypeError(message)
     return match[1], sizes
-
-
-def _shown(word: str) -> str:
-    return word[:200].encode("unicode_escape").decode("ascii")

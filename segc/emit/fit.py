@@ -25,6 +25,7 @@ Vector = tuple[Any, ...]
 
 MAX_FACTOR = 64
 MAX_OFFSET = 8
+DIVISORS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def _multiple(values: Vector, v: Variable) -> Iterator[Fitted]:
 
 def _fraction(values: Vector, v: Variable) -> Iterator[Fitted]:
     y, x = _first(values, v)
-    for k in range(2, MAX_FACTOR + 1):
+    for k in DIVISORS:
         if x // k == y and _holds(values, v, lambda x, k=k: x // k):  # type: ignore[misc]
             yield Fitted(f"{v.name} // {k}", (v.name,))
     for a in (3, 5, 7):

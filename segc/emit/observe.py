@@ -16,8 +16,8 @@ from segc.emit.structure import Builder
 from segc.emit.views import View
 
 Build = Callable[[Mapping[str, Any]], Checked]
-WANTED = 3  # settings tried of a number
 JOINT = 2  # settings of all free parameters at once
+LARGE = 2_000  # layers of a network for which fewer settings are tried
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +36,12 @@ class Observations:
         self.build = build
         self.base = build({})
         self.params = dict(self.base.graph.params)
+        self.wanted = 2 if len(self.base.graph.nodes) > LARGE else 4  # settings of a number
         self.probes: dict[str, list[Probe]] = {}
         for name, value in self.params.items():
             found = list(self._probe(name, value))
-            if found and all(self._alike(p.checked) for p in found):
+            enough = len(found) >= (1 if isinstance(value, bool) else 2)
+            if enough and all(self._alike(p.checked) for p in found):
                 self.probes[name] = found
 
     def _probe(self, name: str, value: Any) -> Iterator[Probe]:
@@ -50,7 +52,7 @@ class Observations:
             if checked is not None:
                 yield Probe(name, other, checked)
                 count += 1
-            if count == WANTED:
+            if count == self.wanted:
                 return
 
     def _try(self, settings: Mapping[str, Any]) -> Checked | None:
@@ -92,11 +94,11 @@ class Observations:
 
 
 def nearby(value: Any) -> list[Any]:
-    """Other values to try: `64` -> 65, 128, 63, 66, 192."""
+    """Other values to try: `64` -> 65, 128, 63, 512, 66."""
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int):
-        wanted = [value + 1, 2 * value, value - 1, value + 2, 3 * value, 4 * value, value // 2]
+        wanted = [value + 1, 2 * value, value - 1, 8 * value, value + 2, 3 * value, value // 2]
     elif isinstance(value, float):
         wanted = [value / 2, 0.75 * value, value + 0.125, 2 * value]  # type: ignore[list-item]
     else:

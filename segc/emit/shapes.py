@@ -112,7 +112,10 @@ class Shapes:
             return direct[: len(args)], direct[len(args) :]
         shapes = [self.shapes(r) for r in (*args, *results)]
         base = next((s for s in shapes[: len(args)] if s and len(s[0]) == 4), None)
-        words = [None if s is None else self._relative(s, base) for s in shapes]
+        words = [None if s is None else self._relative(s, base) for s in shapes[: len(args)]]
+        counted = self.plan.channel_names.values()
+        self.variables.sort(key=lambda v: v.name in counted)  # outputs: what the author named
+        words += [None if s is None else self._relative(s, base) for s in shapes[len(args) :]]
         known = [None if w is None or "?" in w else w for w in words]
         return known[: len(args)], known[len(args) :]
 

@@ -42,8 +42,10 @@ class Crop(Op):
             '''\
 def crop_like(x: Tensor, like: Tensor, top: int = 0, left: int = 0) -> Tensor:
     """The part of `x` from (top, left) on that has the height and width of `like`."""
-    height, width = like.shape[-2:]
-    return x[..., top : top + height, left : left + width]
+    bottom, right = top + like.shape[-2], left + like.shape[-1]
+    if bottom > x.shape[-2] or right > x.shape[-1]:
+        raise ValueError(f"the crop reaches outside a map of {tuple(x.shape[-2:])}")
+    return x[..., top:bottom, left:right]
 ''',
         ),
         Helper(
@@ -51,6 +53,8 @@ def crop_like(x: Tensor, like: Tensor, top: int = 0, left: int = 0) -> Tensor:
             '''\
 def crop_at(x: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
     """The height x width part of `x` whose first pixel is (top, left)."""
+    if top + height > x.shape[-2] or left + width > x.shape[-1]:
+        raise ValueError(f"the crop reaches outside a map of {tuple(x.shape[-2:])}")
     return x[..., top : top + height, left : left + width]
 ''',
         ),
@@ -122,7 +126,10 @@ class CenterCrop(Op):
 def center_crop(x: Tensor, reference: Tensor) -> Tensor:
     """The central part of `x` that has the height and width of `reference`."""
     height, width = reference.shape[-2:]
-    top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
+    spare = x.shape[-2] - height, x.shape[-1] - width
+    if min(spare) < 0 or spare[0] % 2 or spare[1] % 2:
+        raise ValueError(f"cannot cut {tuple(x.shape[-2:])} to {(height, width)} about its centre")
+    top, left = spare[0] // 2, spare[1] // 2
     return x[..., top : top + height, left : left + width]
 ''',
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -45,14 +45,4 @@ def read(
     if env is None:
         return None
     graph = build_graph(spec, env, report, max_layers, source.file)
-    return replace(graph, digest=_digest(files.sources.values()))
-
-
-def _digest(sources: Iterable[Source]) -> str:
-    """sha256 over the texts, in the order they were read."""
-    import hashlib
-
-    total = hashlib.sha256()
-    for source in sources:
-        total.update(source.text.encode())
-    return total.hexdigest()
+    return replace(graph, texts=tuple(s.text for s in files.sources.values()))

@@ -17,12 +17,12 @@ from segc.read.resolve import BROKEN, Frame, Resolver
 from segc.read.reuse import reapply
 from segc.read.signature import Signatures
 from segc.read.spec import BlockDecl, LayerDecl
-from segc.read.values import ValueFault, YNode, attribute, number, shown, text
+from segc.read.values import ValueFault, YNode, attribute, is_name, number, shown, text
 from segc.read.yaml import Scalar, Sequence_
 
 MAX_LAYERS = 20_000
 MAX_NESTING = 24
-STEPS = 4  # entries expanded for each layer allowed: groups count, absent and faulty layers too
+STEPS = 3  # entries expanded for each layer allowed: groups count, absent and faulty layers too
 
 
 class TooLarge(Exception):
@@ -130,7 +130,7 @@ class Expander:
         items = node.items if isinstance(node, Sequence_) else (node,)
         refs, locs = [], []
         for item in items:
-            if isinstance(item, Scalar) and _is_name(item.value):
+            if is_name(item):
                 refs.append(self.resolver.value(item.text, item.loc, frame, decl.name))
             else:
                 hint = "for example `from: [bridge, enc4]`"
@@ -264,7 +264,8 @@ class Expander:
     ) -> Ref:
         block = self.blocks[decl.target]
         if decl.target in self.stack:
-            message = f"block `{decl.target}` contains itself"
+            way = [name for name in self.stack[self.stack.index(decl.target) :] if name]
+            message = f"block `{decl.target}` contains itself: {' -> '.join([*way, decl.target])}"
             self.report.error("SEG302", message, decl.target_loc)
             raise TooLarge
         if len(wired.refs) != len(block.inputs):
@@ -394,7 +395,3 @@ class Expander:
         message = f"the network would have more than {self.max_layers:,} layers"
         self.report.error("SEG313", message, loc, hint="lower `repeat`")
         raise TooLarge
-
-
-def _is_name(value: Any) -> bool:
-    return bool(value) if isinstance(value, str) else type(value) is int  # layers may be numbered

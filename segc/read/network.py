@@ -19,6 +19,8 @@ from segc.read.values import ValueFault, YNode, as_mapping, is_text, number, sho
 from segc.read.yaml import Mapping_, Scalar, Sequence_
 
 INPUT_KEYS = {"shape": "sizes, for example [N, 3, H, W]", "dtype": "float or int"}
+MAX_INPUTS = 64
+MAX_AXES = 8
 DTYPES = ("float", "int")
 CONSTRAINT_WORDS = ("floor", "ceil", "min", "max")  # functions in the printed sizes
 
@@ -101,9 +103,12 @@ def _only(ref: Ref, expander: Expander) -> str | None:
 def _inputs(node: YNode, env: Mapping[str, Any], report: Report) -> dict[str, Input]:
     mapping = as_mapping(node, "`inputs`", report)
     found: dict[str, Input] = {}
-    for key, value in mapping.entries if mapping else ():
-        if not check_identifier(key, report, "input") or not check_local(key, report):
-            continue
+    if mapping is not None and len(mapping.entries) > MAX_INPUTS:
+        message = f"{len(mapping.entries):,} inputs, the limit is {MAX_INPUTS}"
+        report.error("SEG313", message, mapping.loc)
+    for key, value in mapping.entries[:MAX_INPUTS] if mapping else ():
+        if check_identifier(key, report, "input"):
+            check_local(key, report)
         shape, dtype = value, "float"
         if isinstance(value, Mapping_):
             entries = {k.text: (k, v) for k, v in value.entries}
@@ -132,7 +137,9 @@ def _shape(node: YNode, env: Mapping[str, Any], report: Report) -> tuple[int | s
         message = f"an input needs its shape, got {shown(node)}"
         report.error("SEG103", message, node.loc, hint="for example [N, 3, H, W]")
         return ()
-    return tuple(_size(item, env, report) for item in node.items)
+    if len(node.items) > MAX_AXES:
+        report.error("SEG313", f"{len(node.items):,} axes, the limit is {MAX_AXES}", node.loc)
+    return tuple(_size(item, env, report) for item in node.items[:MAX_AXES])
 
 
 def _size(item: YNode, env: Mapping[str, Any], report: Report) -> int | str:

@@ -49,20 +49,20 @@ class ParamDecl:
 
 # --- declarations ---------------------------------------------------------------------------
 def read_params(node: YNode, report: Report) -> dict[str, ParamDecl]:
-    """`{classes: 2, out: int, rate: {type: int, default: 6, min: 1}}`."""
+    """`{classes: 2, out: int, rate: {type: int, default: 6, min: 1}}`.
+
+    After a report a parameter has some value that breaks nothing, so that the mistake is told once.
+    """
     mapping = as_mapping(node, "`params`", report)
     found: dict[str, ParamDecl] = {}
     for key, value in mapping.entries if mapping else ():
-        if not check_identifier(key, report, "parameter"):
-            continue
-        if not check_local(key, report):
-            continue
         if key.text == "i":
-            report.error("SEG306", "`i` is the number of a copy in a repeat", key.loc)
-            continue
-        decl = _param(key, value, report)
-        if decl is not None:
-            found[key.text] = decl
+            message = "`i` is the number of a copy in a `repeat`"
+            report.error("SEG306", message, key.loc, hint="rename it")
+        elif check_identifier(key, report, "parameter"):
+            check_local(key, report)
+        fallback = ParamDecl(key.text, "int", 1, key.loc)
+        found[key.text] = _param(key, value, report) or fallback
     return found
 
 
@@ -109,7 +109,6 @@ def _long_param(key: Scalar, value: Mapping_, report: Report) -> ParamDecl | Non
     decl = _bounded(decl, entries, report)
     if default is None or check_param(decl, default, entries["default"].loc, report):
         return decl
-    # Go on with a value that breaks nothing, so that the mistake is reported once.
     return ParamDecl(key.text, kind, _PLACEHOLDERS[kind], key.loc)
 
 

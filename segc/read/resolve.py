@@ -54,7 +54,7 @@ class Resolver:
         self, nodes: Mapping[str, Node], scopes: Mapping[str, Scope], report: Report
     ) -> None:
         self.nodes, self.scopes, self.report = nodes, scopes, report
-        self.cycles: set[frozenset[str]] = set()
+        self.cyclic: set[str] = set()  # paths of layers in cycles told already
 
     def value(self, text: str, loc: Loc, frame: Frame, me: str) -> Ref:
         """The value a name stands for; BROKEN after a report."""
@@ -142,12 +142,11 @@ class Resolver:
 
     def _later(self, first: str, loc: Loc, frame: Frame, me: str) -> None:
         note = Note(frame.by_name[first].loc, f"`{first}` is defined here")
+        if frame.join(me) in self.cyclic:
+            return  # told where the cycle was met first
         cycle = None if self.report.crowded else _way(first, me, frame.declared)
         if cycle:
-            known = frozenset(frame.join(name) for name in cycle)
-            if known in self.cycles:
-                return  # told where it was met first
-            self.cycles.add(known)
+            self.cyclic.update(frame.join(name) for name in cycle)
             message = "cycle: " + _shortened([me, *reversed(cycle)])
             hint = "a layer reads only layers above it; one of these edges has to go"
             self.report.error("SEG302", message, loc, hint=hint, notes=(note,))

@@ -142,8 +142,7 @@ def read_blocks(
     mapping = as_mapping(node, "`blocks`", report)
     found: dict[str, BlockDecl] = {}
     for key, value in mapping.entries if mapping else ():
-        if not check_identifier(key, report, "block"):
-            continue
+        check_identifier(key, report, "block")
         if key.text in known:
             note = Note(known[key.text].loc, "it is defined here already")
             message = f"block `{key.text}` hides one of the same name"
@@ -198,10 +197,10 @@ def read_layers(node: YNode, report: Report) -> tuple[LayerDecl, ...]:
         report.error("SEG104", "`layers` is empty", mapping.loc)
     found = []
     for key, value in mapping.entries:
-        if check_layer_name(key, report):
-            decl = _layer(key, value, report)
-            if decl is not None:
-                found.append(decl)
+        sound = check_layer_name(key, report)
+        decl = _layer(key, value, report)
+        if decl is not None and (sound or "." not in key.text):  # so that who reads it is not told
+            found.append(decl)
     return tuple(found)
 
 

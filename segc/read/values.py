@@ -211,6 +211,13 @@ def is_text(node: YNode | None) -> TypeGuard[Scalar]:
     return isinstance(node, Scalar) and isinstance(node.value, str)
 
 
+def is_name(node: YNode) -> TypeGuard[Scalar]:
+    """True for what can name a layer: a word, or the number of a copy."""
+    return (is_text(node) and node.text != "") or (
+        isinstance(node, Scalar) and type(node.value) is int
+    )
+
+
 def as_mapping(node: YNode, what: str, report: Report) -> Mapping_ | None:
     if isinstance(node, Mapping_):
         return node

@@ -36,7 +36,7 @@ def fold_batch_norm(checked: Checked, node: Node) -> Rewrite | Skip | None:
         return Skip(node.name, why)
     folded = replace(conv, op=conv.op.replace(bias=True), init={})
     groups = getattr(conv.op, "groups", 1)
-    args = (float(node.op.eps),)  # type: ignore[attr-defined]
+    args: tuple[float, ...] = (float(node.op.values.get("eps", node.op.attrs["eps"].default)),)
     if conv.op.name == "conv_transpose2d":
         args = (*args, float(groups))
     move = Move(LAYERS[conv.op.name], conv.name, (conv.name, node.name), args)
