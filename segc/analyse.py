@@ -9,7 +9,7 @@ from math import prod
 
 from segc.check import Checked
 from segc.diag import Diagnostic, Fail
-from segc.dim import DimLike, evaluate
+from segc.dim import DimLike, Domain, evaluate, symbol
 from segc.ir import Node, Ref
 from segc.op import Field
 from segc.types import Type, Unknown
@@ -273,21 +273,41 @@ def _bytes(t: Type, shape: Shape) -> int:
 def reference_sizes(checked: Checked, near: int = 512) -> dict[str, Shape]:
     """Input shapes to quote figures at: the recipe's crop, else the accepted sizes nearest `near`.
 
-    The batch (the first symbol of an input) is 1.
+    The batch (the first symbol of an input) is 1. Fail SEG213 where none is found.
     """
+    env = _wished(checked, near)
+    if not checked.domain.contains(env):
+        env = _tied(checked, env)
+    return {
+        i.name: tuple(env[d] if isinstance(d, str) else d for d in i.shape)
+        for i in checked.graph.inputs.values()
+    }
+
+
+def _wished(checked: Checked, near: int) -> dict[str, int]:
+    """A size for every symbol by itself."""
     crop = checked.graph.recipe.get("crop")
-    found: dict[str, Shape] = {}
     env: dict[str, int] = {}
-    for name, declared in checked.graph.inputs.items():
+    for declared in checked.graph.inputs.values():
         for axis, d in enumerate(declared.shape):
             if isinstance(d, str) and d not in env:
                 spatial = axis - (len(declared.shape) - 2)
                 wanted = crop[spatial] if crop and spatial >= 0 else near
-                env[d] = 1 if axis == 0 else _accepted(checked, d, int(wanted))
-        found[name] = tuple(d if isinstance(d, int) else env[d] for d in declared.shape)
-    return found
+                env[d] = 1 if axis == 0 else _accepted(checked.domain, d, int(wanted))
+    return env
 
 
-def _accepted(checked: Checked, name: str, wanted: int) -> int:
-    below, above = checked.domain.nearest(name, wanted)
-    return next((v for v in (above if above == wanted else below, above) if v is not None), wanted)
+def _accepted(domain: Domain, name: str, wanted: int) -> int:
+    found = [v for v in domain.nearest(name, wanted) if v is not None]
+    return min(found, key=lambda v: (abs(v - wanted), v), default=wanted)
+
+
+def _tied(checked: Checked, wished: Mapping[str, int]) -> dict[str, int]:
+    """Accepted sizes near the wish where symbols depend on one another: each settles the next."""
+    domain, env = checked.domain, {}
+    for name, wanted in wished.items():
+        env[name] = _accepted(domain, name, wanted)
+        domain = domain.equal(symbol(name), env[name])
+    if not checked.domain.contains(env):
+        raise _refused("no accepted input size was found", "give --input")
+    return env

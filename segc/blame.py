@@ -14,7 +14,7 @@ from segc.loc import Loc
 from segc.op import Problem
 from segc.types import UNKNOWN, Type, Unknown
 
-JOINS = ("SEG202", "SEG203", "SEG207")  # faults another operand may cure
+JOINS = ("SEG202", "SEG203", "SEG207", "SEG209")  # faults another operand may cure
 TRIED = 40  # other operands tried for a hint
 
 

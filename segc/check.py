@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -58,35 +58,46 @@ class _Demands:
         relation = self.domain.relation(a, b)
         if relation == "always":
             return
-        if relation == "never" or not same_rate(a, b):
+        if not same_rate(a, b):
             raise problem
-        self._narrow(self.domain.equal(a, b), problem)
+        if relation == "never":
+            raise problem if Domain().relation(a, b) == "never" else _conflict(problem)
+        self._narrow(lambda domain: domain.equal(a, b), problem)
 
     def at_least(self, a: DimLike, minimum: int, problem: Problem) -> None:
-        if isinstance(a, int):
-            if a < minimum:
-                raise problem
-            return
-        self._narrow(self.domain.at_least(a, minimum), problem)
+        if not isinstance(a, int):
+            self._narrow(lambda domain: domain.at_least(a, minimum), problem)
+        elif a < minimum:
+            raise problem
 
     def multiple(self, a: DimLike, of: int, problem: Problem) -> None:
-        if isinstance(a, int):
-            if a % of:
-                raise problem
-            return
-        self._narrow(self.domain.multiple(a, of), problem)
+        if not isinstance(a, int):
+            self._narrow(lambda domain: domain.multiple(a, of), problem)
+        elif a % of:
+            raise problem
 
-    def _narrow(self, domain: Domain, problem: Problem) -> None:
+    def _narrow(self, demand: Callable[[Domain], Domain], problem: Problem) -> None:
+        domain = demand(self.domain)
         if domain is self.domain:
             return
         if domain.empty:
-            raise problem
+            raise problem if demand(Domain()).empty else _conflict(problem)
         if self.node is not None and domain.constraints() != self.domain.constraints():
             self.reasons.append(Reason(self.node.name, self.node.loc, problem.message))
         self.domain = domain
 
 
-SIZES = ("SEG203", "SEG204", "SEG205", "SEG207", "SEG211")  # faults another input size may cure
+def _conflict(problem: Problem) -> Problem:
+    """The demand could be met, but not by sizes the layers above accept."""
+    message = f"{problem.message}, with all sizes that the layers above accept"
+    hint = "one of the layers that limit the sizes (`segc check` lists them) has to change"
+    return Problem(
+        "SEG209", message, attr=problem.attr, operand=problem.operand, hint=problem.hint or hint
+    )
+
+
+# Faults another input size may cure.
+SIZES = ("SEG203", "SEG204", "SEG205", "SEG207", "SEG209", "SEG211")
 MAX_COUNT = 2**40  # parameters of a network, values of a tensor
 LARGE = 2**18  # from here on a size deserves a look at what it makes of the smallest input
 

@@ -115,7 +115,6 @@ class Graph:
     file: str = ""
     texts: tuple[str, ...] = field(default=(), repr=False)  # of the files it was read from
     loc: Loc | None = None
-    transforms: tuple[Any, ...] = ()
 
     @cached_property
     def digest(self) -> str:

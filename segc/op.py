@@ -147,7 +147,7 @@ class Field:
     def window(self, kernel: int, stride: int, padding: int) -> Field:
         """The field after a sliding window of `kernel` pixels (dilation included)."""
         if self.size is None:
-            return self
+            return Field(None, self.step * stride, self.start - padding * self.step)
         return Field(
             self.size + (kernel - 1) * self.step,
             self.step * stride,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import subprocess
 import sys
 import unicodedata
 from dataclasses import dataclass
@@ -254,6 +253,8 @@ def _is_link(folder: int, error: OSError) -> bool:
 
 def _git_blob(spec: str, revision: str, path: str, limit: int) -> bytes:
     """The bytes of `revision:path`: relative to here as other paths, else to the repository."""
+    import subprocess  # 3 ms, only needed here
+
     reason = ""
     for inner in (path if path.startswith("./") else f"./{path}", path):
         command = ["git", "--no-pager", "cat-file", "blob", f"{revision}:{inner}"]

@@ -24,7 +24,13 @@ blocks:
       conv1: {op: conv2d, out_channels: width, kernel_size: 1, bias: false}
       bn1: batch_norm2d
       relu1: relu
-      conv2: {op: conv2d, out_channels: width, kernel_size: 3, stride: stride, padding: 1, bias: false}
+      conv2:
+        op: conv2d
+        out_channels: width
+        kernel_size: 3
+        stride: stride
+        padding: 1
+        bias: false
       bn2: batch_norm2d
       relu2: relu
       conv3: {op: conv2d, out_channels: 4 * width, kernel_size: 1, bias: false}
@@ -45,7 +51,12 @@ layers:
       relu: relu
       maxpool: {op: max_pool2d, kernel_size: 3, stride: 2, padding: 1}
       layer1: {repeat: 4, block: bottleneck, width: width, project: i == 0}
-      layer2: {repeat: 2, block: bottleneck, width: 2 * width, stride: 2 if i == 0 else 1, project: i == 0}
+      layer2:
+        repeat: 2
+        block: bottleneck
+        width: 2 * width
+        stride: 2 if i == 0 else 1
+        project: i == 0
   low: {op: conv2d, from: backbone.layer1.2.bn3, out_channels: 5, kernel_size: 1}
   mid: {op: conv2d, from: backbone.layer1, out_channels: 5, kernel_size: 1}
   sum: {op: add, from: [low, mid]}
@@ -251,13 +262,43 @@ layers:
   mid:
     layers:
       a: {op: conv2d, out_channels: 8, kernel_size: 3, padding: 1, freeze: true}
-      b: {op: conv2d, out_channels: 8, kernel_size: 3, padding: 1, init: {weight: xavier_uniform, bias: {constant: {value: 0.5}}}}
-      c: {op: conv2d, out_channels: 8, kernel_size: 3, padding: 1, bias: false, init: {weight: {trunc_normal: {std: 0.02}}}}
-      d: {op: conv2d, out_channels: 8, kernel_size: 3, padding: 1, init: {weight: {kaiming_uniform: {mode: fan_out}}}}
-      e: {op: conv2d, out_channels: 8, kernel_size: 3, padding: 1, init: {weight: orthogonal, bias: {uniform: {a: -1.0, b: 1.0}}}}
+      b:
+        op: conv2d
+        out_channels: 8
+        kernel_size: 3
+        padding: 1
+        init: {weight: xavier_uniform, bias: {constant: {value: 0.5}}}
+      c:
+        op: conv2d
+        out_channels: 8
+        kernel_size: 3
+        padding: 1
+        bias: false
+        init: {weight: {trunc_normal: {std: 0.02}}}
+      d:
+        op: conv2d
+        out_channels: 8
+        kernel_size: 3
+        padding: 1
+        init: {weight: {kaiming_uniform: {mode: fan_out}}}
+      e:
+        op: conv2d
+        out_channels: 8
+        kernel_size: 3
+        padding: 1
+        init: {weight: orthogonal, bias: {uniform: {a: -1.0, b: 1.0}}}
       f: {op: conv2d, out_channels: 8, kernel_size: 3, padding: 1, init: {weight: dirac}}
   score: {op: conv2d, out_channels: classes, kernel_size: 1, init: {weight: zeros}}
-  up: {op: conv_transpose2d, out_channels: classes, kernel_size: 4, stride: 2, padding: 1, bias: false, groups: classes, init: {weight: bilinear}, freeze: true}
+  up:
+    op: conv_transpose2d
+    out_channels: classes
+    kernel_size: 4
+    stride: 2
+    padding: 1
+    bias: false
+    groups: classes
+    init: {weight: bilinear}
+    freeze: true
 outputs: {logits: up}
 """,
 )
@@ -367,7 +408,13 @@ layers:
       0: {op: conv2d, out_channels: width, kernel_size: 1}
       1: relu
   one: {repeat: 1, block: seq, out: 5, k: 5}
-  dil: {repeat: 4, op: conv2d, out_channels: width, kernel_size: 3, padding: 2 ** i, dilation: 2 ** i}
+  dil:
+    repeat: 4
+    op: conv2d
+    out_channels: width
+    kernel_size: 3
+    padding: 2 ** i
+    dilation: 2 ** i
 outputs: {res: dil, s: stages.1}
 """,
 )

@@ -54,19 +54,24 @@ def network(source: str) -> Any:
     return space[space["__all__"][0]]
 
 
+RUFF = [sys.executable, "-m", "ruff"]
+OPTIONS = ["--line-length", "100", "--isolated", "--target-version", "py311"]
+
+
+def reformatted(source: str) -> str:
+    """What the formatter would change."""
+    command = [*RUFF, "format", "--diff", *OPTIONS, "-"]
+    done = subprocess.run(command, input=source, capture_output=True, text=True)
+    return done.stdout + done.stderr if done.returncode else ""
+
+
 def ruff(source: str) -> str:
     """What the formatter and the linter would change; nothing if the file is as they want it."""
-    options = ["--line-length", "100", "--isolated", "--target-version", "py311"]
-    tool = [sys.executable, "-m", "ruff"]
-    formatted = subprocess.run(
-        [*tool, "format", "--diff", *options, "-"], input=source, capture_output=True, text=True
-    )
     checked = subprocess.run(
-        [*tool, "check", "--select", RULES, *options, "-"],
+        [*RUFF, "check", "--select", RULES, *OPTIONS, "-"],
         input=source, capture_output=True, text=True,
     )  # fmt: skip
-    changes = formatted.stdout + formatted.stderr if formatted.returncode else ""
-    return changes + (checked.stdout if checked.returncode else "")
+    return reformatted(source) + (checked.stdout if checked.returncode else "")
 
 
 def parameter_names(graph: Graph, checked: Checked) -> list[str]:

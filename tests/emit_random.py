@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from random import Random
 
+PAIR = """\
+  pair:
+    params: {out: int}
+    inputs: [x, other]
+    layers:
+      a: {op: conv2d, from: x, out_channels: out, kernel_size: 3, padding: 1}
+      b: {op: conv2d, from: other, out_channels: out, kernel_size: 1}
+      sum: {op: add, from: [a, b]}
+      act: relu"""
 ACTS = ("relu", "{op: leaky_relu, negative_slope: 0.2}", "sigmoid", "identity", "gelu")
 WIDTHS = ("4", "6", "width", "2 * width", "width + 2")
 
@@ -15,6 +24,7 @@ class Writer:
         self.rng = Random(seed)
         self.blocks: list[str] = []
         self.names = 0
+        self.made: dict[str, list[tuple[str, str, str]]] = {}  # layers of the list being written
 
     def name(self, stem: str) -> str:
         self.names += 1
@@ -31,16 +41,18 @@ class Writer:
     # --- lists of layers: (lines, names that can be read, with the width of each) -----------
     def layers(self, depth: int, inside: bool, pad: str, first: tuple[str, str]) -> list[str]:
         """Lines of a `layers:` list that reads `first` (its name, its width)."""
+        outer, self.made[pad] = self.made.get(pad, []), []
         values = [first]  # (name, width); the last one is what the next layer reads
         lines: list[str] = []
         for _ in range(self.rng.randint(2, 5)):
             lines += self.layer(depth, inside, pad, values)
+        self.made[pad] = outer
         return lines
 
     def layer(self, depth: int, inside: bool, pad: str, values: list[tuple[str, str]]) -> list[str]:
         kind = self.rng.choice(
             ("conv", "conv", "act", "bn", "add", "concat", "group", "numbered", "block", "repeat",
-             "when", "pool", "use")
+             "when", "pool", "use", "use", "pair", "outer", "updown")
         )  # fmt: skip
         last, width = values[-1]
         if kind == "act":
@@ -63,7 +75,42 @@ class Writer:
                 ),
             )
             values.append((name, width))
+            if self.rng.random() < 0.4:
+                group = f"{pad}{name}:\n{pad}  when: {when}\n{pad}  layers:\n"
+                return [f"{group}{pad}    0: batch_norm2d\n{pad}    1: relu"]
+            if self.rng.random() < 0.4:
+                group = f"{pad}{name}:\n{pad}  when: {when}\n{pad}  layers:\n"
+                return [f"{group}{pad}    n: batch_norm2d\n{pad}    act: relu"]
             return [f"{pad}{name}: {{op: batch_norm2d, when: {when}}}"]
+        if kind == "use" and self.made.get(pad):
+            fitting = [m for m in self.made[pad] if m[1] == width]
+            if fitting:
+                target, _, out = self.rng.choice(fitting)
+                name = self.name("again")
+                values.append((name, out))
+                return [f"{pad}{name}: {{use: {target}}}"]
+        if kind == "pair" and len(values) > 1:
+            name, out = self.name("pair"), self.width(inside)
+            other = self.rng.choice(values[:-1])
+            extra = self.rng.choice(("", ", when: flag", ", repeat: 3")) if out == width else ""
+            values.append((name, out))
+            return [f"{pad}{name}: {{block: pair, from: [{last}, {other[0]}], out: {out}{extra}}}"]
+        if kind == "outer" and len(values) > 1:
+            name, out = self.name("outer"), self.width(inside)
+            other = self.rng.choice(values[:-1])
+            values.append((name, out))
+            lines = [f"{pad}{name}:", f"{pad}  layers:"]
+            lines += [f"{pad}    mix: {{op: concat, from: [{last}, {other[0]}]}}"]
+            return [*lines, f"{pad}    conv: {{{self.conv(out)}}}"]
+        if kind == "updown":
+            name = self.name("down")
+            values.append((name, width))
+            lines = [f"{pad}{name}:", f"{pad}  layers:"]
+            lines += [f"{pad}    pool: {{op: max_pool2d, kernel_size: 2, return_indices: true}}"]
+            lines += [f"{pad}    mid: batch_norm2d"]
+            size = "pool.input"
+            rest = f"op: max_unpool2d, from: [mid, pool.indices], size: {size}"
+            return [*lines, f"{pad}    up: {{{rest}}}"]
         if kind == "add":
             others = [v for v in values if v[1] == width and v[0] != last]
             if others:
@@ -77,8 +124,10 @@ class Writer:
             return [f"{pad}{name}: {{op: concat, from: [{last}, {other[0]}]}}"]
         if depth and kind in ("group", "numbered", "block", "repeat"):
             return self.nested(kind, depth, inside, pad, values)
-        name, width = self.name("conv"), self.width(inside)
-        values.append((name, width))
+        name, out = self.name("conv"), self.width(inside)
+        values.append((name, out))
+        self.made.setdefault(pad, []).append((name, width, out))
+        width = out
         return [f"{pad}{name}: {{{self.conv(width)}}}"]
 
     def nested(
@@ -103,6 +152,7 @@ class Writer:
         name = self.name("use" if kind == "block" else "rep")
         flag = self.rng.choice(("true", "false"))
         if kind == "block":
+            self.made.setdefault(pad, []).append((name, values[-1][1], width))
             values.append((name, width))
             return [f"{pad}{name}: {{block: {block}, out: {width}, flag: {flag}}}"]
         count = self.rng.randint(1, 4)
@@ -131,7 +181,7 @@ def random_spec(seed: int) -> str:
     train = w.rng.random() < 0.3
     lines = ["segc: 1", "model: Net", "params: {classes: 3, width: 4, flag: true}", "inputs:"]
     lines += ["  image: [N, 3, H, W]"]
-    lines += ["blocks:", *w.blocks] if w.blocks else []
+    lines += ["blocks:", PAIR, *w.blocks]
     lines += ["layers:", *body, "  wide: {op: conv2d, out_channels: width, kernel_size: 1}"]
     lines += ["  norm: {op: batch_norm2d, when: flag}"]
     lines += ["  head: {op: conv2d, out_channels: classes, kernel_size: 1}"]

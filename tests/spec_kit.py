@@ -11,6 +11,7 @@ from segc.diag_format import render
 from segc.ir import Graph, Node, Ref
 from segc.read import read
 from segc.source import Source
+from segc.training import check_training
 
 HEAD = "segc: 1\nmodel: Net\n"
 IMAGE = "inputs: {image: [N, 3, H, W]}\n"
@@ -35,6 +36,8 @@ def check(
     try:
         graph = read(source, params or {}, report, **limits)
         checked = verify(graph, report) if graph is not None else None
+        if checked is not None and not report.failed:
+            check_training(checked, report)
     except Fail as fail:
         return None, in_order([*report.diagnostics, *fail.diagnostics])
     return checked, in_order(report.diagnostics)

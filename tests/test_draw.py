@@ -7,17 +7,17 @@ import time
 from itertools import pairwise
 
 import pytest
+from draw_kit import ATTENTION, PYRAMID, SAMPLES, network, spec
 
-from segc.analyse import shapes, table
+from segc.analyse import reference_sizes, shapes, table
 from segc.diag import Fail
 from segc.draw import Drawing, draw
 from segc.draw.audit import audit, crossings
-from segc.draw.facts import gather, good_sizes
+from segc.draw.facts import gather
 from segc.draw.scene import Scene
 from segc.draw.theme import LEGEND, paint_name
 from segc.ir import Ref
 from segc.summary import facts
-from tests.draw_kit import ATTENTION, PYRAMID, SAMPLES, network, spec
 
 
 def texts(scene: Scene) -> list[str]:
@@ -95,7 +95,7 @@ def test_numbers_are_the_compilers(name: str) -> None:
 
 
 def test_input_size_is_the_recipes_crop_or_what_is_asked() -> None:
-    assert good_sizes(spec("segnet")) == {"image": (1, 3, 360, 480)}
+    assert reference_sizes(spec("segnet")) == {"image": (1, 3, 360, 480)}
     asked = draw(spec("unet"), sizes={"image": (1, 3, 64, 96)})
     assert "input 3 × 64 × 96" in asked.view.subtitle
     with pytest.raises(Fail) as refused:
@@ -110,8 +110,8 @@ def test_input_sizes_that_depend_on_each_other_are_found() -> None:
         "  d: {op: max_pool2d, from: b, kernel_size: 2}\n"
         "  add: {op: add, from: [c, d]}\noutputs: {y: add}\n"
     )
-    _, _, h, w = good_sizes(checked)["a"]
-    _, _, p, q = good_sizes(checked)["b"]
+    _, _, h, w = reference_sizes(checked)["a"]
+    _, _, p, q = reference_sizes(checked)["b"]
     assert h - 2 == p // 2 and w - 2 == q // 2
 
 

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from draw_kit import ROOT, SAMPLES, spec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,6 @@ from segc.draw.pdf import write_pdf
 from segc.draw.render import check_svg, dot_picture
 from segc.draw.svg import write_svg
 from segc.draw.theme import THEMES
-from tests.draw_kit import ROOT, SAMPLES, spec
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = [
@@ -132,7 +132,7 @@ def test_advance_widths_are_the_fonts() -> None:
 # --- the same bytes ------------------------------------------------------------------------------
 _SCRIPT = """
 import hashlib, sys
-from tests.draw_kit import SAMPLES, spec
+from draw_kit import SAMPLES, spec
 from segc.draw import draw
 for name in SAMPLES:
     for level in ("system", "block", "layer"):
@@ -145,7 +145,13 @@ for name in SAMPLES:
 def test_bytes_do_not_depend_on_the_hash_seed() -> None:
     found = set()
     for seed in ("0", "1", "4242"):
-        env = {**os.environ, "PYTHONHASHSEED": seed, "PATH": "", "LC_ALL": "C"}
+        env = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "PATH": "",
+            "LC_ALL": "C",
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+        }
         command = [sys.executable, "-c", _SCRIPT]
         done = subprocess.run(
             command, cwd=ROOT, env=env, capture_output=True, text=True, check=True

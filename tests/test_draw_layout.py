@@ -8,14 +8,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from draw_kit import encoder_decoder, network, views
 from hypothesis import HealthCheck, given, settings
 
-from segc.draw import columns, lanes
+from segc.draw import columns, draw, lanes
 from segc.draw.audit import audit
 from segc.draw.model import View
 from segc.draw.scene import Label, Rect, Scene, Shape, Wire
 from segc.draw.svg import write_svg
-from tests.draw_kit import encoder_decoder, views
 
 LOOSE = settings(
     max_examples=60,
@@ -90,6 +90,22 @@ def test_two_hundred_items_take_less_than_a_tenth_of_a_second() -> None:
         return time.process_time() - start
 
     assert min(once() for _ in range(5)) < 0.1
+
+
+def test_a_huge_graph_is_drawn_coarsely() -> None:
+    layers = "".join(f"  c{i}: {{op: add, from: [c{i - 1}, c{i // 2}]}}\n" for i in range(2, 2000))
+    text = (
+        "segc: 1\nmodel: Huge\ninputs: {image: [N, 3, H, W]}\nlayers:\n"
+        "  c0: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 1}\n"
+        f"  c1: {{op: conv2d, out_channels: 4, kernel_size: 3, padding: 1}}\n{layers}"
+        "outputs: {y: c1999}\n"
+    )
+    checked = network(text)
+    start = time.process_time()
+    drawing = draw(checked)
+    assert len(drawing.scene.shapes) < 8 and audit(drawing.scene) == []
+    assert drawing.dot().count("[label=") > 4000
+    assert time.process_time() - start < 5
 
 
 # --- the audit itself: each kind of fault, planted, is found ------------------------------------

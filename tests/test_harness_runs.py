@@ -184,6 +184,32 @@ def test_signal_saves_and_resumes_exactly(
     assert metrics(out) == metrics(whole)
 
 
+def test_a_signal_during_validation_is_exact_too(
+    work: Path, net: Path, runner: Runner, whole: Path
+) -> None:
+    """Stopped in the validation of step 20: it is made up for, once, and the best state kept."""
+    slow, out = emit(work / "slow", checked()), work / "slow_run"
+    text = (slow / "scoring.py").read_text()
+    text = text.replace(
+        "        if stopping():\n",
+        "        __import__('time').sleep(0.02)\n        if stopping():\n",
+    )
+    (slow / "scoring.py").write_text(text)
+    arguments = ("--out", out, "--max-steps", 60, *QUICK, *EVERY)
+    runner.start(slow, "train.py", *arguments)
+    wait_for(lambda: "20/60" in runner.output())
+    time.sleep(0.1)
+    kill(runner.last, signal.SIGTERM)
+    status, text = runner.finish()
+    assert status == 75, text
+    place = state(out / "last.pt")["place"]
+    assert (place["step"], place["evaluated"]) == (20, 0)
+    status, text = runner.run(net, "train.py", *arguments, "--resume", "auto")
+    assert status == 0, text
+    assert metrics(out) == metrics(whole)
+    assert same(state(out / "best.pt"), state(whole / "best.pt"))
+
+
 def test_number_of_workers_changes_nothing(
     work: Path, net: Path, runner: Runner, whole: Path
 ) -> None:

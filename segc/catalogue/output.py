@@ -5,6 +5,12 @@ from __future__ import annotations
 from segc.catalogue.entry import Entry
 
 ENTRIES: dict[str, Entry] = {
+    "SEG031": Entry(
+        "PyTorch is not installed",
+        "`segc verify` builds the emitted network and runs it, which the light core cannot do. "
+        "Everything else works without PyTorch. `pip install 'segc[torch]'` adds it. The exit "
+        "status is 3.",
+    ),
     "SEG080": Entry(
         "What is on disk is not what a build writes",
         "`segc build --check` compiled the spec and compared: a file is missing, differs, or "
@@ -58,7 +64,8 @@ ENTRIES: dict[str, Entry] = {
     ),
     "SEG088": Entry(
         "The file to create exists already",
-        "`segc new` starts a spec; it never replaces one.",
+        "`segc new` starts a spec; it never replaces one. Choose another name, or move the "
+        "file away.",
     ),
     "SEG089": Entry(
         "There is no such network to start from",

@@ -30,6 +30,6 @@ ENTRIES: dict[str, Entry] = {
     ),
     "SEG405": Entry(
         "no such picture format",
-        "The suffix of `-o` chooses the format: .svg .dot .pdf .png .pptx .html",
+        "The suffix of `-o` chooses the format: .svg, .dot, .pdf, .png, .pptx or .html.",
     ),
 }

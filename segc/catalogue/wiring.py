@@ -18,7 +18,7 @@ ENTRIES: dict[str, Entry] = {
         good=net(f"conv: {{{CONV}}}\nrelu: relu\nlogits: {{op: softmax, from: relu}}"),
     ),
     "SEG302": Entry(
-        "A cycle",
+        "A cycle of layers or blocks",
         "A layer reads itself, directly or through others; or a block contains itself. Data flows "
         "from the inputs to the outputs, so one of the edges is wrong. To apply a layer several "
         "times with the same weights, use `repeat` or `use`.",

@@ -24,6 +24,7 @@ from segc.draw.system import system_view
 from segc.draw.theme import THEMES
 from segc.draw.view import make_view
 
+MOST_ITEMS = 600  # of a picture people can still find something in
 LEVELS = ("system", "block", "layer")
 FORMATS = ("svg", "dot", "pdf", "png", "html", "pptx")
 
@@ -73,9 +74,10 @@ class Drawing:
 
     @cached_property
     def scene(self) -> Scene:
-        """The placed picture: lanes where they fit, else columns."""
-        found = lanes.lay_out(self.view, self.theme) if self.level != "layer" else None
-        return found or columns.lay_out(self.view, self.theme)
+        """The placed picture: lanes where they fit, else columns; of a huge view the coarsest."""
+        view = self.view if len(self.view.items) <= MOST_ITEMS else system_view(self.facts)
+        found = lanes.lay_out(view, self.theme) if self.level != "layer" else None
+        return found or columns.lay_out(view, self.theme)
 
     def svg(self) -> str:
         """SVG text; the same bytes on every machine, except with `layout="dot"`."""

@@ -121,7 +121,7 @@ class _Columns:
         gutters = [g + min(spare, 110) for g in gutters]
         self.legend = Legend(self.view, self.width)
         self.top = TOP + self.bus_height + 8
-        bottom = self.top + max(map(_total, self.columns)) + 20
+        bottom = self.top + max(c[-1].y + c[-1].h + FRAME_PAD for c in self.columns) + 20
         self.height = max(HEIGHT, bottom + self.legend.height)
         self.lefts: list[float] = []
         x = LEFT

@@ -8,8 +8,6 @@ from fractions import Fraction
 
 from segc.analyse import Row, Shape, Sizes, reference_sizes, shapes, table
 from segc.check import Checked
-from segc.diag import Diagnostic, Fail
-from segc.dim import symbol
 from segc.ir import Node, Ref
 from segc.types import Index
 
@@ -57,7 +55,7 @@ def gather(checked: Checked, sizes: Sizes | None = None) -> Facts:
 
     Raises Fail (SEG213) where the network does not accept the sizes.
     """
-    sizes = sizes or good_sizes(checked)
+    sizes = sizes or reference_sizes(checked)
     rows = table(checked, sizes)
     concrete = shapes(checked, _env(checked, sizes))
     alias: dict[Ref, Ref] = {}
@@ -103,31 +101,6 @@ def _env(checked: Checked, sizes: Sizes) -> dict[str, int]:
     return env
 
 
-# --- the input size -------------------------------------------------------------------------
-def good_sizes(checked: Checked) -> Sizes:
-    """Shapes of the inputs: the recipe's crop, else accepted sizes as near to 512 as there are."""
-    wished = dict(reference_sizes(checked))
-    env = _env(checked, wished)
-    if not checked.domain.contains(env):
-        env = _tied(checked, env)
-    return {
-        i.name: tuple(env[d] if isinstance(d, str) else d for d in i.shape)
-        for i in checked.graph.inputs.values()
-    }
-
-
-def _tied(checked: Checked, wished: dict[str, int]) -> dict[str, int]:
-    """Accepted sizes near the wish where symbols depend on one another: each settles the next."""
-    domain, env = checked.domain, {}
-    for name, want in wished.items():
-        near = [v for v in domain.nearest(name, want) if v is not None]
-        env[name] = min(near, key=lambda v: (abs(v - want), v), default=want)
-        domain = domain.equal(symbol(name), env[name])
-    if not checked.domain.contains(env):
-        raise Fail(Diagnostic("SEG213", "no accepted input size was found", None, "give --input"))
-    return env
-
-
 # --- rows -----------------------------------------------------------------------------------
 def _rounded(
     checked: Checked, steps: Mapping[str, Fraction], concrete: Mapping[Ref, Shape]
@@ -152,12 +125,15 @@ class _Grid:
     def __init__(self, steps: Mapping[str, Fraction], concrete: Mapping[Ref, Shape]) -> None:
         self.steps, self.concrete = steps, concrete
         self.strides: dict[Ref, Fraction] = {}
+        self.known: list[Fraction] = []
         self.lost: set[Ref] = set()
         self.sizes: dict[Shape, Fraction] = {}
         self.sources: set[Ref] = set()  # the network's inputs
 
     def put(self, ref: Ref, stride: Fraction, lost: bool = False) -> None:
         self.strides[ref] = stride
+        if stride not in self.known:
+            self.known = sorted([*self.known, stride])
         if lost:
             self.lost.add(ref)
         elif len(self.concrete.get(ref, ())) == 4:
@@ -189,8 +165,7 @@ class _Grid:
             stride = near * step / before
         else:
             stride = near * self._ratio(source, Ref(node.name))
-        known = sorted(set(self.strides.values()))
-        return next((s for s in known if _close(stride, s)), stride)
+        return next((s for s in self.known if _close(stride, s)), stride)
 
     def _ratio(self, source: Ref, out: Ref) -> Fraction:
         """How much smaller the map becomes, as a whole number or one over it."""

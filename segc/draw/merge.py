@@ -86,20 +86,19 @@ class _Merger:
         """One pass from front to back; `wanted(a, b)` decides."""
         owner = {n.name: leaf for leaf in self.leaves for n in leaf.nodes}
         readers = self._readers(owner)
-        out: list[Leaf] = []
+        out: dict[int, Leaf] = {}
         for leaf in self.leaves:
             before = self._only_source(leaf, owner)
             if before is None or len(readers[id(before)]) != 1 or not self._may(before, leaf):
-                out.append(leaf)
+                out[id(leaf)] = leaf
             elif wanted(before, leaf):  # type: ignore[operator]
                 self._absorb(before, leaf)
                 readers[id(before)] = readers[id(leaf)]
                 owner |= {n.name: before for n in leaf.nodes}
-                out.remove(before)
-                out.append(before)  # it now ends where `leaf` ended
+                out[id(before)] = out.pop(id(before))  # it now ends where `leaf` ended
             else:
-                out.append(leaf)
-        self.leaves = out
+                out[id(leaf)] = leaf
+        self.leaves = list(out.values())
 
     def _may(self, a: Leaf, b: Leaf) -> bool:
         outer = _quiet(b) and (not b.parent or a.parent.startswith(f"{b.parent}."))

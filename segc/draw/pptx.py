@@ -160,7 +160,8 @@ class _Slide:
 def _rgb(color: str) -> Any:
     from pptx.dml.color import RGBColor
 
-    return RGBColor(*(int(color[i : i + 2], 16) for i in (1, 3, 5)))
+    make: Any = RGBColor
+    return make(*(int(color[i : i + 2], 16) for i in (1, 3, 5)))
 
 
 def _dash(line: Any, style: str) -> None:

@@ -13,7 +13,7 @@ from segc.ir import Node, Ref, Scope
 FAN_INPUTS = 3  # operands of a join that make the block around it worth opening
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Leaf:
     """Layers drawn as one thing: a single layer (`block` None) or a closed block."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 
 from segc.draw.facts import Facts, data_inputs
 from segc.draw.fans import find_fans
@@ -119,7 +120,7 @@ class _Builder:
         return Item(
             leaf.path, kind, family, literal(name, NAME_CHARS),
             literal(self._detail(leaf), TEXT_CHARS), self.facts.shape_text(ref), after,
-            self.facts.size(ref), self._count(leaf), SYMBOLS.get(first.op.name, ""), arrow,
+            self.facts.size(ref), self._count(leaf), SYMBOLS.get(first.op.style.label, ""), arrow,
             all(n.only == "train" for n in leaf.nodes), leaf.parent, self._tip(leaf),
             tuple(n.name for n in leaf.nodes),
         )  # fmt: skip
@@ -137,7 +138,7 @@ class _Builder:
         first = leaf.nodes[0]
         family = first.op.style.family
         if leaf.block is None and len(leaf.units) <= 1:
-            if family == "merge" and first.op.name in SYMBOLS:
+            if family == "merge" and first.op.style.label in SYMBOLS:
                 return "circle", "merge"
             changes = self._stride_before(leaf) != self.facts.strides[leaf.last.name]
             if family in ("down", "up") and changes:
@@ -252,12 +253,13 @@ class _Builder:
         for link in self.links:
             after[link.src].append(link.dst)
         plain: set[str] = set()
+        by_path = {leaf.path: leaf for leaf in self.leaves}
         for i in reversed(range(len(self.items))):
             item = self.items[i]
             if any(dst not in plain for dst in after[item.id]):
                 continue
             ends = not after[item.id] or all(dst in plain for dst in after[item.id])
-            leaf = next((x for x in self.leaves if x.path == item.id), None)
+            leaf = by_path.get(item.id)
             if item.kind != "box" or item.id.startswith("output "):
                 plain.add(item.id)
             elif ends and leaf is not None and len(leaf.units) == 1 and self._scores(leaf):
@@ -270,15 +272,15 @@ class _Builder:
     def _mark_skips(self) -> None:
         """Of several ways out of an item the longest is the trunk; shorter ones are skips."""
         depth = {item.id: 0 for item in self.items}
-        reach: dict[str, set[str]] = {}
+        reach: dict[str, int] = {}  # a bit for every item it leads to, and its own
         by_id = {item.id: item for item in self.items}
         after: dict[str, list[Link]] = {item.id: [] for item in self.items}
         for link in self.links:
             if link.kind != "index":
                 after[link.src].append(link)
-        for item in reversed(self.items):
+        for i, item in reversed(list(enumerate(self.items))):
             depth[item.id] = max((depth[k.dst] + 1 for k in after[item.id]), default=0)
-            reach[item.id] = {item.id}.union(*(reach[k.dst] for k in after[item.id]))
+            reach[item.id] = reduce(or_, (reach[k.dst] for k in after[item.id]), 1 << i)
         for i, link in enumerate(self.links):
             trunk = max(after[link.src], key=lambda k: depth[k.dst], default=link)
             shorter = depth[link.dst] < depth[trunk.dst]

@@ -41,7 +41,7 @@ def short(node: Node) -> str:
 
 def silent(node: Node) -> bool:
     """True for layers no unit's text mentions: dropout and the like."""
-    return node.op.name.startswith(("dropout", "alpha_dropout", "feature_alpha", "identity"))
+    return "dropout" in node.op.style.label or node.op.style.label == "identity"
 
 
 def unit_text(nodes: Sequence[Node]) -> str:

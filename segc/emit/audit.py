@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-IMPORTS = {"torch", "torch.nn", "torch.nn.functional", "math"}
-FROM_IMPORTS = {("torch", "Tensor"), ("torchvision", "ops"), ("torch.nn", "functional")}
+IMPORTS = {("torch", None), ("torch.nn", "nn"), ("torch.nn.functional", "F"), ("math", None)}
+FROM_IMPORTS = {("torch", "Tensor"), ("torchvision", "ops")}
 BUILTINS = frozenset(
     ("abs", "all", "any", "bool", "dict", "enumerate", "float", "int", "isinstance", "len", "list",
      "max", "min", "range", "reversed", "round", "str", "sum", "super", "tuple", "zip",
@@ -74,11 +74,12 @@ def _module(tree: ast.Module) -> Iterator[str]:
         at = node.lineno
         if isinstance(node, ast.Import):
             for alias in node.names:
-                if alias.name not in IMPORTS:
+                if (alias.name, alias.asname) not in IMPORTS:
                     yield f"{at}: imports {alias.name}"
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                if (node.module, alias.name) not in FROM_IMPORTS or node.level:
+                known = (node.module, alias.name) in FROM_IMPORTS
+                if not known or node.level or alias.asname:
                     yield f"{at}: imports {alias.name} from {node.module}"
         elif isinstance(node, ast.Assign):
             if not _is_all(node):

@@ -124,6 +124,8 @@ class Forward:
         shown = self._output_name(ref)
         if passing and shown is None and not self._joined(ref, line):
             live = {self.names[r] for r in self.active}
+            if line.statement.unit.kind == "loop":  # its operands are read in every round
+                live |= {self.names[r] for r in line.statement.unit.reads[1:]}
             for name in RUNNING:
                 if name not in live:
                     return name

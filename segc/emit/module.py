@@ -142,7 +142,7 @@ class Emitter:
         return [*lines, *frozen_lines(plan, self.plans)]
 
     def _forward_head(self, plan: ClassPlan, forward: Forward) -> Iterator[str]:
-        args = ", ".join(f"{n}: Tensor" for n in plan.arg_names)
+        args = ", ".join(["self", *(f"{n}: Tensor" for n in plan.arg_names)])
         if forward.returns_dict:
             result = "dict[str, Tensor]"
         elif len(forward.returned) == 1:
@@ -150,7 +150,7 @@ class Emitter:
         else:
             result = f"tuple[{', '.join('Tensor' for _ in forward.returned)}]"
         name = "_forward" if plan.is_top and self.instrument else "forward"
-        yield f"    def {name}(self, {args}) -> {result}:"
+        yield f"    def {name}({args}) -> {result}:"
 
 
 def _calls(text: str, name: str) -> bool:

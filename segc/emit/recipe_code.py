@@ -132,7 +132,9 @@ def class_weights(split: Split, out: Path, rank: int) -> Tensor:
     weights = median_frequency(count_labels(read_pair(split, i)[1] for i in range(len(split))))
     if rank == 0:
         text = json.dumps({"files": files, "weights": weights.tolist()})
-        kept.write_text(text + "\\n", encoding="utf-8")
+        temporary = kept.with_suffix(".tmp")
+        temporary.write_text(text + "\\n", encoding="utf-8")
+        os.replace(temporary, kept)
     return weights'''
 
 

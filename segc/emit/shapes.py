@@ -100,7 +100,7 @@ class Shapes:
             right = [right[0], *(f"{n} {w}" for n, w in zip(names[1:], right[1:], strict=True))]
         elif outputs is not None:
             right = [f"{n} {w}" for n, w in zip(outputs, right, strict=True)]
-        return f"{', '.join(map(str, left))} -> {', '.join(right)}"
+        return f"{', '.join(map(str, left))} -> {', '.join(right)}".lstrip()
 
     def _all_words(
         self, args: Sequence[Ref], results: Sequence[Ref]

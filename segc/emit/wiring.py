@@ -197,6 +197,8 @@ class Wiring(Values):
                 yield from self._units((alone,), only)
                 return
         made = self.canon(self._output(items[-1]))
+        if made == self.entry(items[0]):  # nothing in it changes the value
+            return
         yield Unit("run", box, (self.entry(items[0]),), (made,), only, start, stop)
 
     def conditional(self, unit: Unit) -> bool:

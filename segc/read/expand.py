@@ -50,6 +50,8 @@ class Expander:
         self.signatures = Signatures(blocks, report)
         self.resolver = Resolver(self.nodes, self.scopes, report)
         self.stack: list[str] = []
+        # How each group came about, by path; the values in expressions are None for a repeat.
+        self.made: dict[str, tuple[LayerDecl, Frame, Mapping[str, Any] | None]] = {}
         self.steps = 0
         self.used: set[str] = set()  # blocks that were instantiated
 
@@ -68,15 +70,23 @@ class Expander:
 
     def layer(self, decl: LayerDecl, frame: Frame) -> Ref:
         """Expand one entry of a list; the value its name stands for."""
-        if not self.signatures.exists(decl):
+        if decl.kind == "broken" or not self.signatures.exists(decl):
             return BROKEN
         wired = self._operands(decl, frame)
         only = self._only(decl, frame)
         if not self._when(decl, frame):
             return self._absent(decl, frame, wired, only)
+        path = frame.join(decl.name)
         if "repeat" in decl.keys:
-            return self._repeat(decl, frame, wired, only)
-        return self._one(decl, frame.join(decl.name), frame, frame.env, wired, only)
+            return self._repeat(decl, path, frame, wired, only)
+        return self._one(decl, path, frame, frame.env, wired, only)
+
+    def expand_again(self, made: str, path: str, wired: Wired, only: str | None) -> Ref:
+        """Expand the group at `made` once more, as `path`, reading other values."""
+        decl, frame, env = self.made[made]
+        if env is None:
+            return self._repeat(decl, path, frame, wired, only)
+        return self._one(decl, path, frame, env, wired, only)
 
     def _one(
         self,
@@ -103,6 +113,7 @@ class Expander:
             hint = "give it to a layer, or set it for all under the spec's `init`"
             message = f"`{decl.name}` is a group: `init` belongs to an operator"
             self.report.error("SEG107", message, decl.keys["init"].loc, hint=hint)
+        self.made[path] = decl, frame, env
         before = len(self.nodes)
         if decl.kind == "layers":
             value = self._group(decl, path, frame, env, wired, only)
@@ -182,13 +193,15 @@ class Expander:
         )
         return first
 
-    def _repeat(self, decl: LayerDecl, frame: Frame, wired: Wired, only: str | None) -> Ref:
+    def _repeat(
+        self, decl: LayerDecl, path: str, frame: Frame, wired: Wired, only: str | None
+    ) -> Ref:
         count = self._number(decl.keys["repeat"], "int", frame.env, "repeat", 1)
         if count < 1 or count > self.max_layers:
             message = f"`repeat` must be between 1 and {self.max_layers:,}, got {count:,}"
             self.report.error("SEG105", message, decl.keys["repeat"].loc)
             return BROKEN
-        path = frame.join(decl.name)
+        self.made[path] = decl, frame, None
         last, refs = BROKEN, wired.refs
         faults = len(self.report.diagnostics)
         for i in range(count):

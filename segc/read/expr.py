@@ -33,7 +33,8 @@ class ExprError(Exception):
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<num>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
-    r"|(?P<op>\*\*|//|==|!=|<=|>=|[-+*%<>()\[\],]))"
+    r"|(?P<op>\*\*|//|==|!=|<=|>=|[-+*%<>()\[\],]))",
+    re.ASCII,
 )
 _BINARY: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
     "==": (4, operator.eq),

@@ -97,6 +97,8 @@ def _long_param(key: Scalar, value: Mapping_, report: Report) -> ParamDecl | Non
         else:
             unknown_key(k, PARAM_KEYS, f"parameter `{key.text}`", report, "SEG107")
     default = _literal(entries["default"], report) if "default" in entries else None
+    if isinstance(entries.get("default"), Mapping_):
+        return None
     stated = entries.get("type")
     kind = type_of(default) if stated is None else stated.text if is_text(stated) else None
     if kind not in TYPES:
@@ -131,6 +133,8 @@ def _bounded(decl: ParamDecl, entries: Mapping[str, YNode], report: Report) -> P
     if choices is None:
         return decl
     values = _literal(choices, report)
+    if values is None and not isinstance(choices, Scalar):
+        return decl
     if isinstance(values, tuple) and values and all(_is_a(v, decl.type) for v in values):
         return replace(decl, choices=values)
     message = f"`choices` of parameter `{decl.name}` must be a list of {_A[decl.type][1]}"

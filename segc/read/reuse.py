@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from segc.diag import Note
@@ -88,48 +88,22 @@ def _apply_scope(
     if len(wired.refs) != len(target.inputs):
         _wrong_count(expander, decl, wired, len(target.inputs), target)
         return BROKEN
-    bound = dict(zip((ref for _, ref in target.inputs), wired.refs, strict=True))
+    if target.absent:
+        first = wired.refs[0]
+        expander.scopes[path] = replace(target, path=path, inputs=(("x", first),), output=first)
+        return first
+    nodes, scopes = len(expander.nodes), len(expander.scopes)
+    value = expander.expand_again(target.path, path, wired, only)
 
-    def moved(ref: Ref) -> Ref:
-        if ref in bound:
-            return bound[ref]
-        if ref.node.startswith(target.path + "."):
-            return Ref(path + ref.node[len(target.path) :], ref.port)
-        return ref
+    def original(name: str) -> str:
+        return target.path + name[len(path) :]
 
-    def renamed(name: str) -> str:
-        return path + name[len(target.path) :]
-
-    for item in list(_inside(expander, target)):
-        if isinstance(item, Scope):
-            expander.scopes[renamed(item.path)] = replace(
-                item,
-                path=renamed(item.path),
-                inputs=tuple((name, moved(r)) for name, r in item.inputs),
-                output=moved(item.output),
-                shared=item.shared or item.path,
-                only=only or item.only,
-            )
-            continue
-        expander.add(
-            replace(
-                item,
-                name=renamed(item.name),
-                inputs=tuple(moved(r) for r in item.inputs),
-                only=only or item.only,
-                shared=item.shared or item.name,
-                init={},
-            )
-        )
-    return moved(target.output)
-
-
-def _inside(expander: Expander, scope: Scope) -> Iterator[Node | Scope]:
-    """The layers of a group in order, each group after what it holds, as they were expanded."""
-    for name in scope.children:
-        path = f"{scope.path}.{name}"
-        if path in expander.nodes:
-            yield expander.nodes[path]
-        elif path in expander.scopes:
-            yield from _inside(expander, expander.scopes[path])
-    yield scope
+    for node in list(islice(expander.nodes.values(), nodes, None)):
+        first_node = expander.nodes[original(node.name)]
+        shared = first_node.shared or first_node.name
+        expander.nodes[node.name] = replace(node, shared=shared, init={}, freeze=first_node.freeze)
+    for scope in list(islice(expander.scopes.values(), scopes, None)):
+        first_scope = expander.scopes[original(scope.path)]
+        shared = first_scope.shared or first_scope.path
+        expander.scopes[scope.path] = replace(scope, shared=shared)
+    return value

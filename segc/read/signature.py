@@ -57,15 +57,18 @@ class Signatures:
 
     def _missing(self, decl: LayerDecl) -> bool:
         missing = [(n, doc) for n, doc in self._required(decl) if n not in decl.attrs]
-        for name, doc in missing:
-            what, notes = f"`{decl.target}`", []
-            if decl.kind == "block":
-                what = f"block `{decl.target}`"
-                notes = [Note(self.blocks[decl.target].params[name].loc, "declared here")]
-            hint = f"add `{name}: …` to `{decl.name}`"
-            message = f"{what} needs `{name}` ({doc})"
-            self.report.error("SEG104", message, decl.loc, hint=hint, notes=notes)
-        return bool(missing)
+        if not missing:
+            return False
+        what, notes = f"`{decl.target}`", []
+        if decl.kind == "block":
+            what = f"block `{decl.target}`"
+            declared = self.blocks[decl.target].params
+            notes = [Note(declared[name].loc, f"`{name}` is declared here") for name, _ in missing]
+        needs = " and ".join(f"`{name}` ({doc})" for name, doc in missing)
+        add = ", ".join(f"{name}: …" for name, _ in missing)
+        hint = f"add `{add}` to `{decl.name}`"
+        self.report.error("SEG104", f"{what} needs {needs}", decl.loc, hint=hint, notes=notes)
+        return True
 
     def _required(self, decl: LayerDecl) -> list[tuple[str, str]]:
         """Arguments that must be given, with what they are."""

@@ -127,7 +127,7 @@ def check_version(entry: tuple[Scalar, YNode] | None, report: Report) -> None:
     if entry is None:
         return
     value = entry[1]
-    if not isinstance(value, Scalar) or value.value != 1 or isinstance(value.value, bool):
+    if not isinstance(value, Scalar) or type(value.value) is not int or value.value != 1:
         report.error(
             "SEG107", f"language version {shown(value)} is not known", value.loc, hint="write 1"
         )
@@ -168,7 +168,8 @@ def _block(key: Scalar, body: Mapping_, report: Report) -> BlockDecl:
     layers = read_layers(parts["layers"], report) if "layers" in parts else ()
     for layer in layers:
         if layer.name in inputs:
-            report.error("SEG310", f"layer `{layer.name}` hides the input of that name", layer.loc)
+            message = f"layer `{layer.name}` hides the input of that name"
+            report.error("SEG310", message, layer.loc, hint="rename the layer")
     doc = text_of(parts.get("doc"), report)
     return BlockDecl(key.text, key.loc, params, inputs, layers, doc)
 
@@ -198,8 +199,8 @@ def read_layers(node: YNode, report: Report) -> tuple[LayerDecl, ...]:
     found = []
     for key, value in mapping.entries:
         sound = check_layer_name(key, report)
-        decl = _layer(key, value, report)
-        if decl is not None and (sound or "." not in key.text):  # so that who reads it is not told
+        decl = _layer(key, value, report) or LayerDecl(key.text, key.loc, "broken", "", key.loc)
+        if sound or "." not in key.text:  # kept, so that those who read it are not at fault too
             found.append(decl)
     return tuple(found)
 

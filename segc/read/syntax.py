@@ -87,6 +87,8 @@ def _not_yaml(problem: str, loc: Loc, opener: Loc | None, source: Source) -> Dia
     message, hint = _words(problem)
     if "expected key" in problem and source.lines[loc.line - 1].startswith(":", loc.column - 1):
         message, hint = "no key before `:`", "write `key: value`"
+    if "not closed" in message and source.lines[loc.line - 1].startswith("[", loc.column - 1):
+        message, hint = "a `[` in the middle of a value", 'quote the expression: "rates[i]"'
     if opener is None or opener == loc:
         return Diagnostic("SEG007", message, loc, hint)
     if "not closed" in message and opener.line < loc.line:
