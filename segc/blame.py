@@ -32,7 +32,7 @@ Fits = Callable[[Failure, list[Type]], bool]
 
 @dataclass(frozen=True, slots=True)
 class _Better:
-    """The operand that is probably wrong, and the name of one that would fit."""
+    """The operand that is probably wrong, and what would fit, in words."""
 
     operand: int
     name: str
@@ -80,7 +80,9 @@ class Blame:
         node, problem = failure.node, failure.problem
         hopeless = report.crowded or problem.hint or self.advice
         better = None if hopeless else self._better(failure)
-        place, notes = _place(node, problem), list(self._operands(failure))
+        place, notes = _place(node, problem), []
+        if not report.crowded:
+            notes += self._operands(failure)
         operand = better.operand if better else problem.operand
         given = self._given(node, operand) if better or elsewhere_fine else None
         if given is not None:
@@ -92,14 +94,17 @@ class Blame:
             notes.append(Note(None, f"the same in {more} more use{'s' * (more > 1)} of the block"))
         hint = self.advice or problem.hint
         if better is not None:
-            hint = f"`{better.name}` would fit: did you mean that?"
+            hint = f"{better.name} would fit: did you mean that?"
         message = f"`{node.name}`: {problem.message}"
         report.error(problem.code, message, place, hint=hint, notes=notes)
 
     def _given(self, node: Node, operand: int | None) -> Loc | None:
         """Where the block that holds the layer is given the operand, if it comes from outside."""
         scope, at = self._entrance(node, operand)
-        return scope.input_locs[at] if scope is not None else None
+        if scope is None:
+            return None
+        ambiguous = [ref for _, ref in scope.inputs].count(scope.inputs[at][1]) > 1
+        return scope.loc if ambiguous else scope.input_locs[at]
 
     def _site(self, node: Node, operand: int) -> str:
         """Path of the list of layers in which the operand is named."""
@@ -159,13 +164,29 @@ class Blame:
         """Another value of the same list with which the layer would be sound."""
         if failure.problem.code not in JOINS or len(failure.node.inputs) < 2:
             return None
+        node = failure.node
         for operand in self._suspects(failure):
-            for name, ref in self._candidates(failure.node, operand):
-                changed = [self.type(r) for r in failure.node.inputs]
-                changed[operand] = self.type(ref)
-                if self.fits(failure, changed):
-                    return _Better(operand, name)
+            for name, ref in self._candidates(node, operand):
+                refs = [ref if i == operand else r for i, r in enumerate(node.inputs)]
+                if self.fits(failure, [self.type(r) for r in refs]):
+                    return _Better(operand, f"`{name}`")
+                restored = self._restored(node, operand, refs)
+                if restored and self.fits(failure, [self.type(r) for r in refs]):
+                    pool = name.removesuffix(f".{ref.port}")
+                    return _Better(operand, f"`{name}` with `size: {pool}.input`")
         return None
+
+    def _restored(self, node: Node, operand: int, refs: list[Ref]) -> bool:
+        """Let an unpooling restore the size of the other pool too; False where it does not."""
+        wrong = self.graph.by_name.get(node.inputs[operand].node)
+        right = self.graph.by_name.get(refs[operand].node)
+        if not node.op.index_operands or wrong is None or right is None:
+            return False
+        at = len(node.inputs) - len(node.op.extra)
+        if at >= len(refs) or not right.inputs or refs[at] != wrong.inputs[0]:
+            return False
+        refs[at] = right.inputs[0]
+        return True
 
     def _suspects(self, failure: Failure) -> list[int]:
         """Operands, the likeliest culprit first; what merely follows in the chain is none."""
@@ -173,11 +194,14 @@ class Blame:
         extra = node.op.extra
         if problem.attr in extra:
             return [len(node.inputs) - len(extra) + extra.index(problem.attr or "")]
+        if problem.code == "SEG207" and problem.operand is not None:
+            return [problem.operand]
         named = [i for i in range(len(node.inputs)) if self._is_named(node, i)]
         return sorted(named, key=lambda i: i != problem.operand)
 
     def _is_named(self, node: Node, operand: int) -> bool:
-        loc = self._given(node, operand) or _input_loc(node, operand)
+        scope, at = self._entrance(node, operand)
+        loc = scope.input_locs[at] if scope else _input_loc(node, operand)
         return loc is not None and loc not in self._defined
 
     @cached_property

@@ -130,6 +130,7 @@ def _derive(graph: Graph) -> tuple[Checked, list[Failure]]:
         before, reasons = demands.domain, len(demands.reasons)
         try:
             params[node.name] = _infer(node, types, demands, total)
+            _check_shared(node, graph, types)
             total += 0 if node.shared else params[node.name]
         except (Problem, SizeError) as fault:
             demands.domain = before
@@ -176,6 +177,25 @@ def _infer(node: Node, types: dict[Ref, Type], demands: _Demands, total: int) ->
     for port, result in zip(node.op.ports, results, strict=True):
         types[Ref(node.name, port)] = result
     return params
+
+
+def _check_shared(node: Node, graph: Graph, types: Mapping[Ref, Type]) -> None:
+    """A layer applied again needs weights of the shape it has."""
+    if node.shared is None or Ref(node.name) not in types:
+        return
+    owner = graph.by_name[node.shared]
+    if Ref(owner.name) not in types:
+        return
+    here, there = (
+        {p.name: p.shape for p in n.op.parameters(*(types.get(r, UNKNOWN) for r in n.inputs))}
+        for n in (node, owner)
+    )
+    for name, shape in here.items():
+        if shape != there[name]:
+            has, wants = (" x ".join(map(str, s)) for s in (there[name], shape))
+            message = f"the {name} of `{owner.name}` is {has}, applied here it would be {wants}"
+            hint = "apply it to a value with as many channels, or make a layer of its own"
+            raise Problem("SEG202", message, operand=0, hint=hint)
 
 
 def _types(node: Node, operands: list[Type], demands: _Demands) -> list[Type]:
@@ -284,7 +304,7 @@ def _check_phases(graph: Graph, report: Report) -> None:
 def _check_unused(graph: Graph, report: Report) -> None:
     read = {ref.node for node in graph.nodes for ref in node.inputs}
     read |= {ref.node for ref in graph.outputs.values()}
-    owner = {s.output.node: s for s in reversed(list(graph.scopes.values())) if not s.absent}
+    owner = {s.output.node: s for s in graph.scopes.values() if not s.absent}  # outer ones last
     for node in graph.nodes:
         if node.name in read or node.absent:
             continue

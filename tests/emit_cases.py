@@ -436,3 +436,69 @@ layers:
 outputs: {scores: fc2}
 """,
 )
+
+
+case(
+    "training_inside",
+    """
+params: {classes: 3}
+inputs:
+  image: [N, 3, H, W]
+layers:
+  stem: {op: conv2d, out_channels: 8, kernel_size: 3, padding: 1}
+  heads:
+    layers:
+      mid: {op: conv2d, out_channels: 4, kernel_size: 1}
+      extra: {op: conv2d, from: mid, out_channels: classes, kernel_size: 1, only: train}
+      deep:
+        from: extra
+        only: train
+        layers:
+          a: {op: conv2d, out_channels: classes, kernel_size: 1}
+          b: relu
+      main: {op: conv2d, from: mid, out_channels: classes, kernel_size: 1}
+  more: {op: conv2d, from: heads.extra, out_channels: 2, kernel_size: 1, only: train}
+  side:
+    from: stem
+    layers:
+      one: {op: conv2d, from: stem, out_channels: 2, kernel_size: 1, only: train}
+outputs: {logits: heads, aux: more, deep: heads.deep, side: side}
+""",
+)
+
+
+case(
+    "conditional_containers",
+    """
+params: {width: 4, extra: true, more: false}
+inputs:
+  image: [N, 3, H, W]
+blocks:
+  fuse:
+    params: {out: int}
+    inputs: [x, guide]
+    layers:
+      a: {op: conv2d, from: x, out_channels: out, kernel_size: 1}
+      b: {op: conv2d, from: guide, out_channels: out, kernel_size: 1}
+      sum: {op: add, from: [a, b]}
+  stage:
+    params: {out: int, extra: bool}
+    inputs: [x]
+    layers:
+      conv: {op: conv2d, out_channels: out, kernel_size: 3, padding: 1}
+      body:
+        when: extra
+        layers:
+          0: {op: conv2d, out_channels: out, kernel_size: 3, padding: 1}
+          1: relu
+          2: {op: add, from: ["1", "0"]}
+      act: relu
+layers:
+  one: {block: stage, out: width, extra: extra}
+  two: {block: stage, out: 2 * width, extra: true}
+  three: {block: stage, out: width, extra: false}
+  fused: {repeat: 3, block: fuse, from: [three, image], out: width, when: more}
+  last: {op: conv2d, out_channels: 2, kernel_size: 1}
+outputs: {result: last}
+""",
+)

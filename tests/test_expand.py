@@ -176,7 +176,7 @@ def test_instance_at_fault(layers: str, code: str, words: str) -> None:
         ("{inputs: [x, x], layers: {r: relu}}", "SEG310", "a second input is named `x`"),
         ("{inputs: [], layers: {r: relu}}", "SEG103", "`inputs` of a block is a list of names"),
         ("{inputs: x, layers: {r: relu}}", "SEG103", "`inputs` of a block is a list of names"),
-        ("{inputs: [3x], layers: {r: relu}}", "SEG305", "`3x` cannot name a input"),
+        ("{inputs: [3x], layers: {r: relu}}", "SEG305", "`3x` cannot name an input"),
         ("{inputs: [r], layers: {r: relu}}", "SEG310", "layer `r` hides the input"),
         ("{layers: {r: relu}, outputs: r}", "SEG107", "unknown key `outputs` in block `b`"),
         ("{doc: x}", "SEG104", "block `b` has no `layers`"),

@@ -88,6 +88,7 @@ CASES: dict[str, Checked] = {
     "two": two(),
     "fixed": checked(image=("N", 3, 224, 224), sizes={"logits": lambda side: side}),
     "free": checked(domain=Domain()),
+    "floors": checked(domain=Domain().multiple(symbol("H") // 2 + symbol("H") // 3, 5)),
     "long": checked(
         title="A long title " * 20, source='He said """no""" \\ and left\nfor good ' * 9
     ),
@@ -215,7 +216,7 @@ def test_margin_and_trial_sizes() -> None:
 
 
 def test_accepts_is_the_derived_domain() -> None:
-    for name in ("default", "margin", "free", "fixed"):
+    for name in ("default", "margin", "free", "fixed", "floors"):
         given_ = CASES[name]
         tree = ast.parse(harness_files(given_)["data.py"])
         function = next(n for n in tree.body if isinstance(n, ast.FunctionDef))

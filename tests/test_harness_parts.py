@@ -287,6 +287,44 @@ def test_folders_pair_by_name(net: SimpleNamespace, work: Path) -> None:
         net.data.folder(root, "train")
 
 
+def save(path: Path, values: list[int] | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if values is None:
+        Image.new("RGB", (4, 1)).save(path)
+    else:
+        Image.frombytes("L", (len(values), 1), bytes(values)).save(path)
+
+
+def test_layouts_of_known_data_sets(net: SimpleNamespace, work: Path) -> None:
+    """A tree of each kind, with four labels whose class ids the data sets' own tables give."""
+    data = net.data
+    city = work / "cityscapes"
+    save(city / "leftImg8bit/train/ulm/ulm_0_leftImg8bit.png")
+    save(city / "gtFine/train/ulm/ulm_0_gtFine_labelIds.png", [7, 33, 0, 26])
+    found = data.cityscapes(city, "train")
+    assert found.mask(0).tolist() == [[0, 18, 255, 13]] and len(found.names) == 19
+    ade = work / "ade"
+    save(ade / "images/validation/a.jpg")
+    save(ade / "annotations/validation/a.png", [0, 1, 150, 13])
+    found = data.ade20k(ade, "val")
+    assert found.mask(0).tolist() == [[255, 0, 149, 12]] and len(found.names) == 150
+    stuff = work / "coco"
+    save(stuff / "val2017/7.jpg")
+    save(stuff / "stuffthingmaps/val2017/7.png", [0, 181, 255, 4])
+    assert data.coco(stuff, "val").mask(0).tolist() == [[0, 181, 255, 4]]
+    pascal = work / "voc" / "VOCdevkit" / "VOC2012"
+    save(pascal / "JPEGImages/b.jpg")
+    save(pascal / "SegmentationClass/b.png", [0, 20, 255, 1])
+    (pascal / "ImageSets/Segmentation").mkdir(parents=True)
+    (pascal / "ImageSets/Segmentation/val.txt").write_text("b\n")
+    for root in (pascal, work / "voc"):
+        found = data.voc(root, "val")
+        assert found.mask(0).tolist() == [[0, 20, 255, 1]] and len(found.names) == 21
+        assert found.image(0).shape == (3, 1, 4)
+    with pytest.raises(net.runtime.Stop, match="voc has 21 classes, the network 3"):
+        data.open_split("voc", str(pascal), "val", (8, 8))
+
+
 @pytest.mark.parametrize("text", ["0", "0:x", "0:7", "a:1", "99999:0", "0:0:0"])
 def test_wrong_label_maps(net: SimpleNamespace, text: str) -> None:
     with pytest.raises(net.runtime.Stop, match="--label-map"):

@@ -112,6 +112,10 @@ def test_rates_follow_the_schedule(whole: Path) -> None:
         assert rate == pytest.approx(0.05 * (1 - (step - 1) / 60) ** 0.9)
 
 
+def saved_at(out: Path) -> int:
+    return (out / "last.pt").stat().st_mtime_ns if (out / "last.pt").exists() else 0
+
+
 def test_kill_at_any_moment_then_resume_is_exact(
     work: Path, net: Path, runner: Runner, whole: Path
 ) -> None:
@@ -121,9 +125,14 @@ def test_kill_at_any_moment_then_resume_is_exact(
     resumed = []
     for number in range(12):
         runner.start(net, "train.py", *arguments)
-        if number % 3:  # every third one somewhere in its start-up
+        if number % 3 == 1:  # right after a state was saved
+            before = saved_at(out)
+            wait_for(lambda was=before: saved_at(out) != was or "done:" in runner.output())
+        elif number % 3 == 2:  # at some step
             wait_for(lambda: "parameters;" in runner.output())
-        time.sleep(rng.uniform(0.0, 0.2))
+            time.sleep(rng.uniform(0.0, 0.2))
+        else:  # while it starts
+            time.sleep(rng.uniform(0.0, 0.2))
         kill(runner.last)
         status, text = runner.finish()
         assert status in (-signal.SIGKILL, 0), text

@@ -52,7 +52,7 @@ def test_the_first_layer_reads_the_first_input() -> None:
         ("{image: [N, 3, floor, W]}", "SEG306", "`floor` is a function"),
         ("{image: [N, 3, class, W]}", "SEG306", "`class` is a word of Python"),
         ("{image: [N, 3, torch, W]}", "SEG306", "`torch` is reserved"),
-        ("{im-age: [N, 3, H, W]}", "SEG305", "`im-age` cannot name a input"),
+        ("{im-age: [N, 3, H, W]}", "SEG305", "`im-age` cannot name an input"),
         ("{self: [N, 3, H, W]}", "SEG306", "`self` is reserved"),
         ("{}", "SEG104", "`inputs` is empty"),
         ("[image]", "SEG103", "`inputs` must be a mapping"),
@@ -72,7 +72,7 @@ def test_inputs_at_fault(inputs: str, code: str, words: str) -> None:
         ("{y: b}", "SEG301", "`b` is not defined"),
         ("{y: [a]}", "SEG103", "output `y` needs the name of a layer"),
         ("{y: 3}", "SEG103", "got `3`"),
-        ("{1y: a}", "SEG305", "cannot name a output"),
+        ("{1y: a}", "SEG305", "cannot name an output"),
         ("a", "SEG103", "`outputs` must be a mapping"),
     ],
 )

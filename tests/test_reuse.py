@@ -108,7 +108,11 @@ def test_other_channels_need_other_weights() -> None:
     a: {op: conv2d, out_channels: 8, kernel_size: 3, padding: 1}
     b: {use: a}
     """
-    fault(spec(layers), "SEG202", "`b`", "3 channels")
+    fault(
+        spec(layers),
+        "SEG202",
+        "the weight of `a` is 8 x 3 x 3 x 3, applied here it would be 8 x 8 x 3 x 3",
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from segc.emit.layout import Bracket, Doc, Tagged, call, flat, statement
 from segc.emit.structure import Part, short_name, value_name
 from segc.emit.text import WIDTH, free_name, literal
 from segc.emit.trees import filled
-from segc.emit.units import RETURN, Statement, role, statements
+from segc.emit.units import Statement, role, statements
 from segc.emit.wiring import Unit, Wiring
 from segc.ir import Ref
 
@@ -47,6 +47,10 @@ class Forward:
         main = tuple(u for u in units if u.only is None)
         late = tuple(u for u in units if u.only is not None)
         self.returned = self._returned(None)
+        in_training = {r for u in late for r in u.makes}
+        self.maybe = (
+            () if self.returns_dict else tuple(r for r in self.returned if r in in_training)
+        )  # returned values that are None outside training
         every = (*self.returned, *self._returned("train"))
         both = statements(main, (*every, *_outside(late)), self.wiring)
         extra = statements(late, self._returned("train"), self.wiring)
@@ -122,7 +126,7 @@ class Forward:
     def _name(self, ref: Ref, line: Line, made: list[Ref]) -> str:
         passing = self._last(ref) <= line.number + 1 and ref == line.statement.unit.makes[0]
         shown = self._output_name(ref)
-        if passing and shown is None and not self._joined(ref, line):
+        if passing and shown is None and ref not in self.maybe and not self._joined(ref, line):
             live = {self.names[r] for r in self.active}
             if line.statement.unit.kind == "loop":  # its operands are read in every round
                 live |= {self.names[r] for r in line.statement.unit.reads[1:]}
@@ -234,6 +238,8 @@ class Forward:
         self.shown: str | None = None
         for line in main:
             yield from self._line(line, 8)
+        if self.late and not self.returns_dict:
+            yield from self._training_lines()
         if self.returns_dict:
             yield from self._return_dict()
         elif last is not None:
@@ -299,6 +305,14 @@ class Forward:
             lines[-1] += f"  # {text}"
         yield from lines
 
+    def _training_lines(self) -> Iterator[str]:
+        """Layers of training in an inner class; what it returns of them is None otherwise."""
+        for ref in self.maybe:
+            yield f"        {self.value(ref)} = None"
+        yield "        if self.training:"
+        for line in self.late:
+            yield from self._line(line, 12)
+
     def _return_dict(self) -> Iterator[str]:
         assert self.outputs is not None
         pairs = list(zip(self.outputs, self.wiring.returns, strict=True))
@@ -353,6 +367,3 @@ def _index(unit: Unit) -> str:
         return f"[{unit.start}]"
     start = str(unit.start) if unit.start else ""
     return f"[{start}:{'' if unit.stop == total else unit.stop}]"
-
-
-__all__ = ["Forward", "RETURN", "role"]

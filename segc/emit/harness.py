@@ -18,6 +18,7 @@ from segc.emit.pieces import Code, block, joined, lit, number, prose
 from segc.emit.recipe_code import Head
 from segc.training import Facts, accepted_crop, facts_of
 
+CONSTRAINT_WORDS = ("floor", "ceil", "min", "max", "in", "or", "and", "not")
 FILES = ("train.py", "eval.py", "predict.py", "data.py", "scoring.py", "runtime.py")
 TRIAL_SIZE = 96  # pixels: what a trial on synthetic scenes is labelled on, or a little more
 
@@ -161,9 +162,9 @@ def _size_slots(domain: Domain, facts: Facts) -> dict[str, Any]:
         for name, side in ((height, facts.height), (width, facts.width))
         if isinstance(side, int)
     ]
-    known = {height, width}
+    known = {height, width, *CONSTRAINT_WORDS}
     for text in domain.constraints():
-        if set(re.findall(r"[A-Za-z_]\w*", text)) <= known | {"floor", "ceil", "min", "max"}:
+        if set(re.findall(r"[A-Za-z_]\w*", text)) <= known:
             terms.append(_plain(text))
     body = joined("return", terms or [f"min({height}, {width}) >= 1"], " and ")
     margin = facts.margin or 0
@@ -171,6 +172,7 @@ def _size_slots(domain: Domain, facts: Facts) -> dict[str, Any]:
         "height": Code(height),
         "width": Code(width),
         "accepts": Code(body),
+        "math_names": Code(", ".join(n for n in ("ceil", "floor") if f"{n}(" in body)),
         "margin": Code(str(margin)) if margin else "",
         "margin_import": Code("MARGIN, " if margin else ""),
         "scene": Code(
@@ -189,10 +191,10 @@ def _size_name(side: DimLike, fallback: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A constraint as Python: `floor(a / b)` is `(a) // (b)`; anything unexpected is refused."""
+    """A constraint, which Python reads as it is written; anything unexpected is refused."""
     if not re.fullmatch(r"[\w\s+*/%()=<>!,.-]+", text):
         raise ValueError(f"not a constraint: {text!r}")
-    return text
+    return f"({text})" if " or " in text else text
 
 
 def _output_slots(outputs: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
@@ -213,7 +215,6 @@ def _training_slots(
     counted, grouped = weights == "median_frequency", bool(recipe.get("groups"))
     augment = recipe.get("augment") or {}
     source = recipe_code.loss_functions(losses, heads, single)
-    kind = next(iter(recipe["schedule"]))
     stdlib = [
         "import argparse",
         "import hashlib",
@@ -248,7 +249,6 @@ def _training_slots(
         "scale": Code("SCALE" if augment.get("scale") else "None"),
         "flip": Code(str(bool(augment.get("flip")))),
         "ddp_unused": Code("" if single else ", find_unused_parameters=True"),
-        "math": Code(kind),
     }
 
 

@@ -17,7 +17,7 @@ from segc.emit.shapes import Shapes
 from segc.emit.structure import Blueprint, Builder
 from segc.emit.text import camel, free_name
 from segc.emit.weights import BILINEAR, Weights, frozen_lines
-from segc.emit.wiring import Wiring
+from segc.emit.wiring import Unbox, Wiring
 
 
 def model_source(build: Build, *, digest: str = "") -> str:
@@ -55,13 +55,16 @@ class Emitter:
     # --- planning -------------------------------------------------------------------------
     def _plan(self) -> dict[int, ClassPlan]:
         """Plans of all classes; parameters that turn out to be no plain factor are fixed."""
+        unboxed: frozenset[str] = frozenset()
         while True:
-            builder = Builder(self.observations.views())
+            builder = Builder(self.observations.views(unboxed))
             builder.build()
             try:
                 return self._plans(builder)
             except Unfit as unfit:
                 self._fix(unfit)
+            except Unbox as fault:
+                unboxed |= fault.paths
 
     def _plans(self, builder: Builder) -> dict[int, ClassPlan]:
         plans: dict[int, ClassPlan] = {}
@@ -145,10 +148,9 @@ class Emitter:
         args = ", ".join(["self", *(f"{n}: Tensor" for n in plan.arg_names)])
         if forward.returns_dict:
             result = "dict[str, Tensor]"
-        elif len(forward.returned) == 1:
-            result = "Tensor"
         else:
-            result = f"tuple[{', '.join('Tensor' for _ in forward.returned)}]"
+            parts = ["Tensor" + " | None" * (r in forward.maybe) for r in forward.returned]
+            result = parts[0] if len(parts) == 1 else f"tuple[{', '.join(parts)}]"
         name = "_forward" if plan.is_top and self.instrument else "forward"
         yield f"    def {name}({args}) -> {result}:"
 

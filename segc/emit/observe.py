@@ -81,7 +81,7 @@ class Observations:
         """Take a parameter as fixed after all."""
         del self.probes[name]
 
-    def views(self) -> list[View]:
+    def views(self, unboxed: frozenset[str] = frozenset()) -> list[View]:
         """The network as built (number 0), every probe, and some with all parameters changed."""
         found = [self.base, *(p.checked for probes in self.probes.values() for p in probes)]
         if len(self.probes) > 1:
@@ -90,7 +90,7 @@ class Observations:
                 joint = self._try(settings)
                 if joint is not None and self._alike(joint):
                     found.append(joint)
-        return [View(n, checked) for n, checked in enumerate(found)]
+        return [View(n, checked, unboxed) for n, checked in enumerate(found)]
 
 
 def nearby(value: Any) -> list[Any]:

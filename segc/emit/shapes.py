@@ -159,9 +159,10 @@ class Shapes:
         return a == b or self.some.view.checked.domain.relation(a, b) == "always"
 
     def _offset(self, pairs: list[tuple[DimLike, DimLike]], name: str) -> str:
-        gap = pairs[0][0] - pairs[0][1]
-        if isinstance(gap, int) and all(a - b == gap for a, b in pairs):
-            return f"{name} {'+' if gap > 0 else '-'} {abs(gap)}"
+        for times in (1, 2, 4):
+            gap = pairs[0][0] - times * pairs[0][1]
+            if isinstance(gap, int) and all(a - times * b == gap for a, b in pairs):
+                return f"{times if times > 1 else ''}{name} {'+' if gap > 0 else '-'} {abs(gap)}"
         return f"{name}'"
 
 

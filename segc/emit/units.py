@@ -11,7 +11,6 @@ from segc.emit.wiring import Unit, Wiring
 from segc.ir import Ref
 
 NEST = 3  # calls in one line: act(norm(conv(x)))
-RETURN = 1 << 30  # the number of the statement that returns
 
 
 @dataclass(eq=False)

@@ -19,6 +19,7 @@ class View:
 
     number: int
     checked: Checked
+    unboxed: frozenset[str] = frozenset()  # containers that have to be classes after all
 
     @property
     def graph(self) -> Graph:
@@ -43,6 +44,8 @@ class View:
     def is_box(self, path: str) -> bool:
         """A scope that is a numbered container in its parent's class, not a class of its own."""
         scope = self.graph.scopes[path]
+        if path in self.unboxed:
+            return False
         if scope.kind == "repeat" or path in self.borrowing:
             return True
         numbered = tuple(str(n) for n in range(len(scope.children)))

@@ -32,12 +32,23 @@ class Unit:
     stop: int = 0
 
 
+class Unbox(Exception):
+    """A container that instances lack, but no chain: only as a class can it be passed by."""
+
+    def __init__(self, paths: frozenset[str]) -> None:
+        super().__init__("a container has to be a class")
+        self.paths = paths
+
+
 class Wiring(Values):
     """The wiring of one blueprint."""
 
     def __init__(self, blueprint: Blueprint, builder: Builder, keep: bool = False) -> None:
         self._styles: dict[str, str] = {}
         super().__init__(blueprint, builder, keep)
+        for box in self.boxes.values():
+            if box.optional and not self.pure(box):
+                raise Unbox(frozenset(o.full(box.rel) for o in blueprint.occurrences))
 
     # --- containers -----------------------------------------------------------------------
     def style(self, box: Part) -> str:

@@ -1,4 +1,4 @@
-"""The values a block is given for its parameters."""
+"""The values a block is given for its parameters, and what a layer says of its weights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from segc.diag import Report
+from segc.op import Op
+from segc.read.inits import read_init
 from segc.read.params import ParamDecl, check_param
 from segc.read.spec import BlockDecl, LayerDecl
 from segc.read.values import ValueFault, YNode, number, shown, text
@@ -47,3 +49,27 @@ def _list(node: YNode, env: Mapping[str, Any]) -> tuple[Any, ...]:
     if isinstance(node, Scalar) and node.text in env and isinstance(env[node.text], tuple):
         return tuple(env[node.text])
     raise ValueFault("SEG103", f"needs a list, got {shown(node)}", node.loc)
+
+
+def layer_init(
+    decl: LayerDecl, cls: type[Op], env: Mapping[str, Any], report: Report
+) -> dict[str, Any]:
+    """Initialisers by weight."""
+    if "init" not in decl.keys:
+        return {}
+    return read_init(decl.keys["init"], cls.weights, f"`{decl.target}`", env, report)
+
+
+def layer_freeze(decl: LayerDecl, cls: type[Op], env: Mapping[str, Any], report: Report) -> bool:
+    """Whether the layer's weights stay as they are."""
+    if "freeze" not in decl.keys:
+        return False
+    node = decl.keys["freeze"]
+    if not cls.weights:
+        message = f"`{decl.target}` has no weights to freeze"
+        report.error("SEG107", message, node.loc)
+    try:
+        return bool(number(node, "bool", env))
+    except ValueFault as fault:
+        fault.tell(report, "`freeze`")
+        return False

@@ -11,8 +11,7 @@ from segc.diag import Note, Report
 from segc.ir import Node, Ref, Scope
 from segc.loc import Loc
 from segc.op import REGISTRY, Op, Problem
-from segc.read.arguments import block_values
-from segc.read.inits import read_init
+from segc.read.arguments import block_values, layer_freeze, layer_init
 from segc.read.resolve import BROKEN, Frame, Resolver
 from segc.read.reuse import reapply
 from segc.read.signature import Signatures
@@ -337,8 +336,8 @@ class Expander:
                 {name: node.loc for name, (_, node) in decl.attrs.items()},
                 wired.locs + tuple(loc for _, loc in extra),
                 only,
-                init=self._init(decl, cls, env),
-                freeze=self._freeze(decl, cls, env),
+                init=layer_init(decl, cls, env, self.report),
+                freeze=layer_freeze(decl, cls, env, self.report),
             )
         )
         return Ref(path)
@@ -378,20 +377,6 @@ class Expander:
         wants = ", ".join(cls.operands) or "nothing"
         self._count(decl, wired, f"{decl.target} reads [{wants}]")
         return False
-
-    def _init(self, decl: LayerDecl, cls: type[Op], env: Mapping[str, Any]) -> dict[str, Any]:
-        if "init" not in decl.keys:
-            return {}
-        return read_init(decl.keys["init"], cls.weights, f"`{decl.target}`", env, self.report)
-
-    def _freeze(self, decl: LayerDecl, cls: type[Op], env: Mapping[str, Any]) -> bool:
-        if "freeze" not in decl.keys:
-            return False
-        node = decl.keys["freeze"]
-        if not cls.weights:
-            message = f"`{decl.target}` has no weights to freeze"
-            self.report.error("SEG107", message, node.loc)
-        return bool(self._number(node, "bool", env, "freeze", False))
 
     def add(self, node: Node) -> None:
         if len(self.nodes) >= self.max_layers:

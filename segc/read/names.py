@@ -53,7 +53,7 @@ def check_identifier(name: Scalar, report: Report, what: str) -> bool:
         return False
     report.error(
         "SEG305",
-        f"`{text}` cannot name a {what}: it is not an identifier",
+        f"`{text}` cannot name {'an' if what[0] in 'io' else 'a'} {what}: it is not an identifier",
         name.loc,
         hint=f"use letters, digits and underscores, a letter first, at most {MAX_NAME}",
     )
@@ -87,6 +87,7 @@ def check_model_name(name: Scalar, report: Report) -> bool:
     if not check_identifier(name, report, "model"):
         return False
     if name.text in LIBRARIES or name.text.lower() in LIBRARIES:
-        report.error("SEG306", f"a model named `{name.text}` would hide a library", name.loc)
+        message = f"a model named `{name.text}` would hide a library"
+        report.error("SEG306", message, name.loc, hint="choose another name")
         return False
     return True

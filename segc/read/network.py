@@ -175,7 +175,8 @@ def _outputs(node: YNode, expander: Expander, frame: Frame, report: Report) -> d
         if ref != BROKEN:
             found[key.text] = ref
     if mapping is not None and not mapping.entries:
-        report.error("SEG309", "the network has no outputs", mapping.loc)
+        hint = "name at least one layer, for example {logits: logits}"
+        report.error("SEG309", "the network has no outputs", mapping.loc, hint=hint)
     return found
 
 

@@ -99,10 +99,14 @@ def _apply_scope(
         return target.path + name[len(path) :]
 
     for node in list(islice(expander.nodes.values(), nodes, None)):
+        if node.shared is not None:
+            continue  # a `use` inside, which has seen to it
         first_node = expander.nodes[original(node.name)]
         shared = first_node.shared or first_node.name
         expander.nodes[node.name] = replace(node, shared=shared, init={}, freeze=first_node.freeze)
     for scope in list(islice(expander.scopes.values(), scopes, None)):
+        if scope.shared is not None:
+            continue
         first_scope = expander.scopes[original(scope.path)]
         shared = first_scope.shared or first_scope.path
         expander.scopes[scope.path] = replace(scope, shared=shared)

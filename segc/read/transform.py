@@ -60,7 +60,7 @@ def _transform(
             fault.tell(report, f"`{name.text}`")
             ok = False
     for a in cls.attrs.values():
-        if a.required and a.name not in values:
+        if ok and a.required and a.name not in values:
             report.error("SEG104", f"`{key.text}` needs `{a.name}` ({a.doc})", key.loc)
             ok = False
     return cls(**values) if ok else None

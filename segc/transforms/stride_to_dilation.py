@@ -61,6 +61,10 @@ class StrideToDilation(Transform):
     def _convert(self, node: Node, rates: dict[Ref, _Rate]) -> Node:
         before = _joined(node, rates)
         op, after = self._rewritten(node, before)
+        try:
+            op.validate()
+        except Problem as problem:  # torch pads a pooling by half its window, however dilated
+            raise _cannot(node, f"would get {problem.message}") from None
         for port in op.ports:
             rates[Ref(node.name, port)] = after
         return node if op is node.op else replace(node, op=op)
