@@ -106,10 +106,9 @@ def inference(checked: Checked) -> Checked:
     }
     outputs = {n: ref for n, ref in graph.outputs.items() if n not in graph.output_only}
     children = _still(graph.children, "", names, kept)
+    # `output_only` stays: a network with such outputs answers with a dict, of one entry too.
     return _verified(
-        replace(
-            graph, nodes=nodes, scopes=kept, outputs=outputs, children=children, output_only={}
-        )
+        replace(graph, nodes=nodes, scopes=kept, outputs=outputs, children=children)
     )
 
 
