@@ -166,7 +166,9 @@ def _frozen(
         if state == {True}:
             target = member_path(plan.wiring, part.rel, "self")
             why = "fixed" if part.kind == "node" and "bilinear" in repr(part.key.init) else "frozen"
-            yield f"{' ' * indent}{target}.requires_grad_(False)  # {why}, not trained"
+            dead = part.only == "checkpoint"
+            why = "kept for checkpoints, unused" if dead else f"{why}, not trained"
+            yield f"{' ' * indent}{target}.requires_grad_(False)  # {why}"
         elif part.kind == "box" and True in state:
             flag = plan.texts.get((part.rel, "flag", ()))
             optional = flag is not None and flag.text != "True"

@@ -142,11 +142,11 @@ class Expander:
 
     def _only(self, decl: LayerDecl, frame: Frame) -> str | None:
         node = decl.keys.get("only")
-        if node is None:
+        if node is None or frame.only == "checkpoint":
             return frame.only
-        if isinstance(node, Scalar) and node.text == "train":
-            return "train"
-        message = f"`only` is `train` or left out, got {shown(node)}"
+        if isinstance(node, Scalar) and node.text in ("train", "checkpoint"):
+            return node.text
+        message = f"`only` is `train`, `checkpoint` or left out, got {shown(node)}"
         self.report.error("SEG105", message, node.loc)
         return frame.only
 
@@ -290,7 +290,6 @@ class Expander:
         self.report.error("SEG307", message, loc, hint=hint, notes=notes)
 
     # --- operators --------------------------------------------------------------------------
-    # --- operators --------------------------------------------------------------------------
     def _op(
         self,
         decl: LayerDecl,
@@ -324,7 +323,7 @@ class Expander:
                 wired.locs + tuple(loc for _, loc in extra),
                 only,
                 init=self._init(decl, cls, env),
-                freeze=self._freeze(decl, cls, env),
+                freeze=self._freeze(decl, cls, env) or (only == "checkpoint" and bool(cls.weights)),
             )
         )
         return Ref(path)
