@@ -83,7 +83,7 @@ def _from_model(optimised: Optimised, params: Mapping[str, Any]) -> Iterable[str
     name = optimised.checked.graph.name
     keywords = f", **parameters: {annotation(list(params.values()))}" if params else ""
     yield f"def from_model(model: nn.Module{keywords}) -> {name}:"
-    yield f'    """The deploy network with the weights of a trained `{name}` of model.py, converted.'
+    yield f'    """The deploy network with the weights of a trained `{name}` (model.py).'
     yield ""
     if params:
         yield "    Give the constructor's parameters again where they are not the defaults."
