@@ -8,10 +8,10 @@ from math import prod
 
 from segc.blame import Blame, Failure
 from segc.diag import Note, Report
-from segc.dim import DimLike, Domain, SizeError, same_rate, symbol
+from segc.dim import DimLike, Domain, SizeError, same_rate, symbol, text
 from segc.ir import Graph, Node, Ref, Scope
 from segc.loc import Loc
-from segc.op import Problem
+from segc.op import Param, Problem
 from segc.types import UNKNOWN, Index, Tensor, Type, Unknown
 
 
@@ -113,11 +113,14 @@ def _derive(graph: Graph) -> tuple[Checked, list[Failure]]:
     demands = _Demands(Domain())
     failures: list[Failure] = []
     params: dict[str, int] = {}
+    weights: dict[str, tuple[Param, ...]] = {}
     total = 0
     for node in graph.nodes:
         before, reasons = demands.domain, len(demands.reasons)
         try:
-            params[node.name] = _infer(node, types, demands, total)
+            weights[node.name] = _infer(node, types, demands, weights.get(node.shared or ""))
+            params[node.name] = sum(_constant(p.shape) for p in weights[node.name])
+            _check_count(total + params[node.name], "parameters")
             total += 0 if node.shared else params[node.name]
         except (Problem, SizeError) as fault:
             demands.domain = before
@@ -151,18 +154,30 @@ def _advice(graph: Graph) -> str | None:
     return f"input sizes that fit: {', '.join(parts)}" if parts else None
 
 
-def _infer(node: Node, types: dict[Ref, Type], demands: _Demands, total: int) -> int:
-    """Note the types a layer produces; the number of its parameters, `total` being above it."""
+def _infer(
+    node: Node, types: dict[Ref, Type], demands: _Demands, shared: tuple[Param, ...] | None
+) -> tuple[Param, ...]:
+    """Note the types a layer produces; its weights, which must be `shared` if it shares some."""
     operands = [types.get(ref, UNKNOWN) for ref in node.inputs]
     if any(isinstance(t, Unknown) for t in operands):
-        return 0
+        return ()
     demands.node = node
     results = _types(node, operands, demands)
-    params = sum(_constant(p.shape) for p in node.op.parameters(*operands))
-    _check_count(total + params, "parameters")
+    weights = node.op.parameters(*operands)
+    if shared:
+        _check_shared(node, weights, shared)
     for port, result in zip(node.op.ports, results, strict=True):
         types[Ref(node.name, port)] = result
-    return params
+    return weights
+
+
+def _check_shared(node: Node, weights: tuple[Param, ...], shared: tuple[Param, ...]) -> None:
+    for mine, theirs in zip(weights, shared, strict=True):
+        if mine.shape != theirs.shape:
+            shapes = " x ".join(map(text, theirs.shape)), " x ".join(map(text, mine.shape))
+            message = f"it applies `{node.shared}` again, whose {mine.name} is "
+            message += f"{shapes[0]}; for what it reads here it would be {shapes[1]}"
+            raise Problem("SEG202", message, operand=0)
 
 
 def _types(node: Node, operands: list[Type], demands: _Demands) -> list[Type]:
