@@ -273,6 +273,7 @@ def _bytes(t: Type, shape: Shape) -> int:
 def reference_sizes(checked: Checked, near: int = 512) -> dict[str, Shape]:
     """Input shapes to quote figures at: the recipe's crop, else the accepted sizes nearest `near`.
 
+    A network that classifies whole images has no crop; its figures are for ImageNet's size, 224.
     The batch (the first symbol of an input) is 1. Fail SEG213 where none is found.
     """
     env = _wished(checked, near)
@@ -286,7 +287,8 @@ def reference_sizes(checked: Checked, near: int = 512) -> dict[str, Shape]:
 
 def _wished(checked: Checked, near: int) -> dict[str, int]:
     """A size for every symbol by itself."""
-    crop = checked.graph.recipe.get("crop")
+    maps = any(len(checked.shape(ref)) == 4 for ref in checked.graph.outputs.values())
+    crop = checked.graph.recipe.get("crop") if maps else (224, 224)
     env: dict[str, int] = {}
     for declared in checked.graph.inputs.values():
         for axis, d in enumerate(declared.shape):

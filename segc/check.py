@@ -286,19 +286,27 @@ def _check_kinds(node: Node, operands: list[Type]) -> None:
 
 
 def _check_phases(graph: Graph, report: Report) -> None:
-    """A layer of both phases may not read one that exists in training only."""
+    """A layer reads only what exists whenever it does: a checkpoint's layers never compute."""
     only = {node.name: node.only for node in graph.nodes}
     for node in graph.nodes:
-        if node.only is not None:
-            continue
         for i, ref in enumerate(node.inputs):
-            if only.get(ref.node):
-                loc = node.input_locs[i] if i < len(node.input_locs) else node.loc
-                message = f"`{node.name}` reads `{ref.node}`, which exists in training only"
-                hint = "mark it `only: train` too, or name another layer with `from:`"
-                note = Note(graph.by_name[ref.node].loc, f"`{ref.node}` is `only: train`")
-                report.error("SEG311", message, loc, hint=hint, notes=(note,))
-                break
+            phase = only.get(ref.node)
+            if phase is None or node.only in (phase, "checkpoint"):
+                continue
+            loc = node.input_locs[i] if i < len(node.input_locs) else node.loc
+            message = f"`{node.name}` reads `{ref.node}`, which {_WHEN[phase]}"
+            hint = f"mark it `only: {phase}` too, or name another layer with `from:`"
+            note = Note(graph.by_name[ref.node].loc, f"`{ref.node}` is `only: {phase}`")
+            report.error("SEG311", message, loc, hint=hint, notes=(note,))
+            break
+    for name, phase in graph.output_only.items():
+        if phase == "checkpoint":
+            node = graph.by_name[graph.outputs[name].node]
+            message = f"the output `{name}` is `{node.name}`, which {_WHEN[phase]}"
+            report.error("SEG311", message, node.loc, hint="remove the output, or `only`")
+
+
+_WHEN = {"train": "exists in training only", "checkpoint": "is kept for the checkpoint only"}
 
 
 def _check_unused(graph: Graph, report: Report) -> None:
@@ -306,7 +314,7 @@ def _check_unused(graph: Graph, report: Report) -> None:
     read |= {ref.node for ref in graph.outputs.values()}
     owner = {s.output.node: s for s in graph.scopes.values() if not s.absent}  # outer ones last
     for node in graph.nodes:
-        if node.name in read or node.absent:
+        if node.name in read or node.absent or node.only == "checkpoint":
             continue
         scope = _outermost(node.name, owner)
         name, loc = (scope.path, scope.loc) if scope else (node.name, node.loc)

@@ -65,7 +65,7 @@ class Optimised:
     moves: tuple[Move, ...] = ()
     fired: tuple[Fired, ...] = ()
     skipped: tuple[tuple[str, Skip], ...] = ()
-    training_only: tuple[str, ...] = ()  # layers with weights that inference does not have
+    unused: tuple[str, ...] = ()  # layers with weights that inference does not have
 
 
 def optimise(checked: Checked, rules: Iterable[tuple[str, Rule]]) -> Optimised:
@@ -73,7 +73,7 @@ def optimise(checked: Checked, rules: Iterable[tuple[str, Rule]]) -> Optimised:
     moves: list[Move] = []
     fired: list[Fired] = []
     skipped: list[tuple[str, Skip]] = []
-    training = tuple(n.name for n in checked.graph.nodes if n.only == "train" and n.op.stateful)
+    unused = tuple(n.name for n in checked.graph.nodes if n.only and n.op.stateful)
     checked = inference(checked)
     for name, rule in rules:
         edits: list[Rewrite] = []
@@ -87,30 +87,32 @@ def optimise(checked: Checked, rules: Iterable[tuple[str, Rule]]) -> Optimised:
         if edits:
             checked = _verified(apply(checked.graph, edits))
             moves += [m for e in edits for m in e.moves]
-    return Optimised(checked, tuple(moves), tuple(fired), tuple(skipped), training)
+    return Optimised(checked, tuple(moves), tuple(fired), tuple(skipped), unused)
 
 
 def inference(checked: Checked) -> Checked:
-    """The network without the layers and outputs that exist in training only."""
+    """The network without what exists in training only or is kept for the checkpoint only."""
+    return without(checked, ("train", "checkpoint"))
+
+
+def without(checked: Checked, phases: tuple[str, ...]) -> Checked:
+    """The network without the layers and outputs that are `only` there in these phases."""
     graph = checked.graph
-    if all(node.only is None for node in graph.nodes):
+    if all(node.only not in phases for node in graph.nodes):
         return checked
-    nodes = tuple(node for node in graph.nodes if node.only is None)
+    nodes = tuple(node for node in graph.nodes if node.only not in phases)
     names = {node.name for node in nodes}
     inhabited = _inhabited(nodes)
     scopes = {p: s for p, s in graph.scopes.items() if p in inhabited or s.absent}
     kept = {
         p: replace(s, children=_still(s.children, f"{p}.", names, scopes))
         for p, s in scopes.items()
-        if s.only is None
+        if s.only not in phases
     }
-    outputs = {n: ref for n, ref in graph.outputs.items() if n not in graph.output_only}
+    outputs = {n: r for n, r in graph.outputs.items() if graph.output_only.get(n) not in phases}
     children = _still(graph.children, "", names, kept)
-    return _verified(
-        replace(
-            graph, nodes=nodes, scopes=kept, outputs=outputs, children=children, output_only={}
-        )
-    )
+    # `output_only` stays: a network with such outputs answers with a dict, of one entry too.
+    return _verified(replace(graph, nodes=nodes, scopes=kept, outputs=outputs, children=children))
 
 
 def _verified(graph: Graph) -> Checked:

@@ -165,7 +165,7 @@ def _common(weights: Iterable[str]) -> dict[str, Schema]:
         "from": _ref("from"),
         "when": {"anyOf": [{"type": "boolean"}, EXPRESSION]},
         "repeat": {"anyOf": [{"type": "integer", "minimum": 1}, EXPRESSION]},
-        "only": {"enum": ["train"]},
+        "only": {"enum": ["train", "checkpoint"]},
     }
     if weights:
         keys["init"] = _init(weights)

@@ -167,7 +167,7 @@ def shape_at(checked: Checked, ref: Any, env: Mapping[str, int]) -> tuple[int, .
 
 def _compare_taps(watched: Any, checked: Checked, env: Mapping[str, int], training: bool) -> None:
     for node in checked.graph.nodes:
-        if node.absent or (node.only and not training):
+        if node.absent or node.only == "checkpoint" or (node.only and not training):
             continue
         for port in node.op.ports:
             ref = next(r for r in checked.types if r.node == node.name and r.port == port)

@@ -111,7 +111,7 @@ CASES: dict[str, tuple[str, str]] = {  # what: (spec, code of the first diagnost
         HEAD + IMAGE + "".join(f"kk{i}: 1\n" for i in range(9_000)) + "layers: {a: relu}\n"
         "outputs: {y: a}\n", "SEG106"),
     "3,000 bad joins": (
-        lines(lambda i: STRIDED if i == 0 else "{op: add, from: [k0, image]}"), "SEG203"),
+        lines(lambda i: STRIDED if i == 0 else "{op: add, from: [k0, image]}"), "SEG304"),
     "2,000 bad joins in a block": (
         lines(lambda i: STRIDED if i == 0 else "{block: b, from: [k0, image]}", 2_000,
               before="blocks: {b: {inputs: [x, y], layers: {a: {op: add, from: [x, y]}}}}\n"),

@@ -94,7 +94,7 @@ PROBLEMS = [
     ("crop", {}, [image()],
      "SEG210", None, None, "crop needs either `like` or `size`, has neither"),
     ("interpolate", {}, [image()],
-     "SEG210", None, None, "interpolate needs one of scale_factor, size, like and grow"),
+     "SEG210", None, None, "interpolate needs one of scale_factor, size, like, grow and shrink"),
     ("interpolate", {"scale_factor": 2, "align_corners": True}, [image()],
      "SEG210", None, "align_corners",
      "`align_corners` goes with mode bilinear or bicubic, not nearest"),
@@ -192,6 +192,29 @@ def test_grow_is_the_corner_aligned_zoom(z: int) -> None:
     y = Built(make("interpolate", **values), types)(x)
     assert tuple(y.shape) == make("interpolate", **values).infer(Numbers(), *types).shape
     assert torch.allclose(y[..., ::z, ::z], x)
+
+
+@pytest.mark.parametrize("f", [1, 2, 4])
+def test_shrink_takes_every_fth_pixel_where_f_divides(f: int) -> None:
+    values = {"shrink": f, "mode": "bilinear", "align_corners": True}
+    x = torch.rand(1, 2, 8 * f + 1, 4 * f + 1, dtype=torch.float64)
+    y = Built(make("interpolate", **values), [Tensor(tuple(x.shape))])(x)
+    assert torch.allclose(y, x[..., ::f, ::f])
+
+
+@pytest.mark.parametrize(
+    ("shrink", "grow", "before", "after"),
+    [(2, None, 513, 257), (4, 3, 513, 385), (3, 4, 49, 65), (4, 3, 514, 385), (4, 3, 516, 385)],
+)
+def test_shrink_then_grow_has_caffes_size(
+    shrink: int, grow: int | None, before: int, after: int
+) -> None:
+    values: dict[str, Any] = {"shrink": shrink, "mode": "bilinear", "align_corners": True}
+    values |= {"grow": grow} if grow else {}
+    resize = make("interpolate", **values)
+    assert resize.infer(Numbers(), Tensor((1, 3, before, before))).shape == (1, 3, after, after)
+    x = torch.zeros(1, 1, before, before)
+    assert Built(resize, [Tensor(tuple(x.shape))])(x).shape[2:] == (after, after)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.5, 2, 1 / 3, 2 / 3, 0.1, 0.7, 0.29, 1.1, 7 / 5, 0.123456])
@@ -369,7 +392,7 @@ def test_attributes_and_defaults_are_torchs() -> None:
     for name, layer in layers.items():
         theirs = inspect.signature(layer).parameters
         for attr in REGISTRY[name].attrs.values():
-            if attr.name in ("like", "grow"):
+            if attr.name in ("like", "grow", "shrink"):
                 continue
             default = theirs[attr.name].default
             assert (default is inspect.Parameter.empty) == (attr.default is REQUIRED), attr

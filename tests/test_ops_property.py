@@ -57,7 +57,7 @@ def layer_norm(v: Values, x: Tensor) -> Tensor:
 
 
 def interpolate(v: Values, x: Tensor, like: Tensor | None = None) -> Tensor:
-    v = {name: value for name, value in v.items() if name not in ("like", "grow")}
+    v = {name: value for name, value in v.items() if name not in ("like", "grow", "shrink")}
     if like is not None:
         assert "size" not in v
         v["size"] = like.shape[2:]
@@ -253,7 +253,7 @@ def draw_values(rng: random.Random, cls: type[Op], shape: Shape) -> Values:
         if a.required or rng.random() < 0.5
     }
     if cls.name == "interpolate" and rng.random() < 0.8:  # one target, as it must be
-        given = [n for n in ("size", "scale_factor", "like", "grow") if n in values]
+        given = [n for n in ("size", "scale_factor", "like", "grow", "shrink") if n in values]
         for name in given[1:]:
             del values[name]
     return values
@@ -310,7 +310,7 @@ STRICTER: dict[str, Callable[[Values, Sequence[Shape]], bool]] = {
     # with a padding_mode, torch takes negative padding as a crop
     "conv2d": lambda v, shapes: -1 in numbers(v.get("padding")) and "padding_mode" in v,
     # one corner-aligned grid: nothing in torch to compare with (see test_ops.py)
-    "interpolate": lambda v, shapes: "grow" in v,
+    "interpolate": lambda v, shapes: bool(v.keys() & {"grow", "shrink"}),
 }
 
 
@@ -343,7 +343,7 @@ def test_shapes_and_refusals_are_torchs(name: str) -> None:
                 assert in_torch(cls, values, shapes, "cpu") is None, told
             continue
         accepted += 1
-        assert "grow" in values or ours == theirs, told
+        assert values.keys() & {"grow", "shrink"} or ours == theirs, told
         built = Built(cls(**values), operand_types(cls, shapes)).to("meta").eval()
         emitted = built(*(torch.empty(s, device="meta") for s in shapes))
         assert shapes_of(emitted) == ours, told

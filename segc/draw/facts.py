@@ -9,6 +9,7 @@ from fractions import Fraction
 from segc.analyse import Row, Shape, Sizes, reference_sizes, shapes, table
 from segc.check import Checked
 from segc.ir import Node, Ref
+from segc.rewrite import without
 from segc.types import Index
 
 ROUND = Fraction(5, 4)  # strides nearer than this ratio to a network's own count as equal
@@ -55,6 +56,8 @@ def gather(checked: Checked, sizes: Sizes | None = None) -> Facts:
 
     Raises Fail (SEG213) where the network does not accept the sizes.
     """
+    total = table(checked).totals.params
+    checked = without(checked, ("checkpoint",))  # a picture shows what computes
     sizes = sizes or reference_sizes(checked)
     rows = table(checked, sizes)
     concrete = shapes(checked, _env(checked, sizes))
@@ -67,7 +70,7 @@ def gather(checked: Checked, sizes: Sizes | None = None) -> Facts:
     params = {r.node.name: r.params for r in rows.rows}
     return Facts(
         checked, sizes, concrete, _rounded(checked, steps, concrete), params,
-        rows.totals.params, alias,
+        total, alias,
     )  # fmt: skip
 
 

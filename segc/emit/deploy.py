@@ -8,6 +8,7 @@ from typing import Any
 
 from segc.check import Checked
 from segc.emit.audit import refuse
+from segc.emit.layout import Bracket, statement
 from segc.emit.module import Emitter
 from segc.emit.observe import Build
 from segc.emit.params import annotation
@@ -88,11 +89,15 @@ def _from_model(optimised: Optimised, params: Mapping[str, Any]) -> Iterable[str
         yield "    Give the constructor's parameters again where they are not the defaults."
     yield "    The result is in evaluation mode, on the model's device and in its precision."
     yield '    """'
+    if optimised.unused:
+        items = tuple(literal(f"{n}.") for n in optimised.unused)
+        yield "    # Layers that exist in training only, or whose weights a checkpoint merely has."
+        unused = Bracket("", items, "()") if len(items) > 1 else f"({items[0]},)"
+        yield from statement("unused = ", unused, 4)
     yield "    state: dict[str, Tensor] = {}"
     yield "    for name, value in model.state_dict().items():"
-    if optimised.training_only:
-        prefixes = _tuple(f"{n}." for n in optimised.training_only)
-        yield f"        if not name.startswith({prefixes}):  # those exist in training only"
+    if optimised.unused:
+        yield "        if not name.startswith(unused):"
         yield "            state[name] = value.detach().clone()"
     else:
         yield "        state[name] = value.detach().clone()"

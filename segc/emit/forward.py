@@ -318,7 +318,7 @@ class Forward:
         pairs = list(zip(self.outputs, self.wiring.returns, strict=True))
         always = [(n, r) for n, r in pairs if n not in self.phases]
         items = tuple(Tagged(f"{literal(n)}: ", self.value(r)) for n, r in always)
-        if not self.phases:
+        if len(always) == len(pairs):
             yield from statement("return ", Bracket("", items, "{}"), 8)
             return
         yield from statement("outputs = ", Bracket("", items, "{}"), 8)

@@ -159,16 +159,22 @@ def frozen_lines(plan: ClassPlan, plans: Mapping[int, ClassPlan]) -> Iterator[st
 
 
 def _frozen(
-    plan: ClassPlan, parts: Sequence[Part], plans: Mapping[int, ClassPlan]
+    plan: ClassPlan, parts: Sequence[Part], plans: Mapping[int, ClassPlan], indent: int = 8
 ) -> Iterator[str]:
     for part in parts:
         state = _state(plan, part, plans)
         if state == {True}:
             target = member_path(plan.wiring, part.rel, "self")
             why = "fixed" if part.kind == "node" and "bilinear" in repr(part.key.init) else "frozen"
-            yield f"        {target}.requires_grad_(False)  # {why}, not trained"
+            dead = part.only == "checkpoint"
+            why = "kept for checkpoints, unused" if dead else f"{why}, not trained"
+            yield f"{' ' * indent}{target}.requires_grad_(False)  # {why}"
         elif part.kind == "box" and True in state:
-            yield from _frozen(plan, part.parts, plans)
+            flag = plan.texts.get((part.rel, "flag", ()))
+            optional = flag is not None and flag.text != "True"
+            if flag is not None and optional:  # without it there are no members to freeze
+                yield f"{' ' * indent}if {flag.text}:"
+            yield from _frozen(plan, part.parts, plans, indent + 4 * optional)
 
 
 def fully_frozen(plan: ClassPlan, plans: Mapping[int, ClassPlan]) -> bool:

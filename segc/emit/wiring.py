@@ -178,6 +178,8 @@ class Wiring(Values):
     def _units(self, parts: Iterable[Part], only: str | None) -> Iterator[Unit]:
         for part in parts:
             phase = part.only or only
+            if phase == "checkpoint":
+                continue  # it has weights, and computes nothing
             if part.kind == "box":
                 yield from self._box_units(part, phase)
             elif part.kind == "class":

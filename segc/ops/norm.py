@@ -90,6 +90,61 @@ class BatchNorm2d(_BatchNorm):
         return self.checked(need, x)
 
 
+@op("frozen_batch_norm2d")
+class FrozenBatchNorm2d(Op):
+    """A batch norm that never changes (torchvision.ops.FrozenBatchNorm2d): buffers, no weights.
+
+    y[c] = weight[c] * (x[c] - running_mean[c]) / sqrt(running_var[c] + eps) + bias[c]
+    x: [N, C, H, W] -> [N, C, H, W], in training and evaluation alike; loads batch_norm2d's tensors
+    """
+
+    stateful = True
+
+    eps: float = attr("added to the variance", 1e-5)
+    examples = (Example({}, ((2, 3, 4, 5),)), Example({"eps": 1e-3}, ((2, 3, 4, 5),)))
+    helpers = (
+        Helper(
+            "FrozenBatchNorm2d",
+            '''\
+class FrozenBatchNorm2d(nn.Module):
+    """Batch norm with fixed statistics, weight and bias; all four are buffers."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def _load_from_state_dict(self, state: dict, prefix: str, *rest: dict | bool | list) -> None:
+        state.pop(f"{prefix}num_batches_tracked", None)  # of the batch norm it was
+        super()._load_from_state_dict(state, prefix, *rest)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        return x * scale[:, None, None] + shift[:, None, None]
+''',
+        ),
+    )
+
+    def validate(self) -> None:
+        if not self.eps > 0:
+            raise Problem("SEG210", "eps must be above 0", attr="eps")
+
+    def infer(self, need: Need, x: Tensor) -> Tensor:
+        known(feature_map(x, self.name)[1], self.name)
+        return x
+
+    def module(self, x: Tensor) -> Call:
+        return Call("FrozenBatchNorm2d", (x.shape[1],), {"eps": self.eps}, {"eps": 1e-5})
+
+    @property
+    def style(self) -> Style:
+        return Style("norm", "frozen batch norm")
+
+
 @op("batch_norm1d")
 class BatchNorm1d(_BatchNorm):
     """Zero mean and unit variance for each feature over the batch (torch.nn.BatchNorm1d).

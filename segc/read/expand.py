@@ -152,11 +152,11 @@ class Expander:
 
     def _only(self, decl: LayerDecl, frame: Frame) -> str | None:
         node = decl.keys.get("only")
-        if node is None:
+        if node is None or frame.only == "checkpoint":
             return frame.only
-        if isinstance(node, Scalar) and node.text == "train":
-            return "train"
-        message = f"`only` is `train` or left out, got {shown(node)}"
+        if isinstance(node, Scalar) and node.text in ("train", "checkpoint"):
+            return node.text
+        message = f"`only` is `train`, `checkpoint` or left out, got {shown(node)}"
         self.report.error("SEG105", message, node.loc)
         return frame.only
 
@@ -303,7 +303,6 @@ class Expander:
         self.report.error("SEG307", message, loc, hint=hint, notes=notes)
 
     # --- operators --------------------------------------------------------------------------
-    # --- operators --------------------------------------------------------------------------
     def _op(
         self,
         decl: LayerDecl,
@@ -337,7 +336,8 @@ class Expander:
                 wired.locs + tuple(loc for _, loc in extra),
                 only,
                 init=layer_init(decl, cls, env, self.report),
-                freeze=layer_freeze(decl, cls, env, self.report),
+                freeze=layer_freeze(decl, cls, env, self.report)
+                or (only == "checkpoint" and bool(cls.weights)),
             )
         )
         return Ref(path)

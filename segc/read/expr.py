@@ -1,9 +1,10 @@
 """Expressions in specs: `4 * width`, `2 if i == 0 else 1`, `max(a, b)`, `rates[i]`.
 
 A small precedence parser and a tree walk, never Python's own `eval` or `compile`: numbers,
-booleans, parameters, + - * // % **, comparisons, and/or/not, a conditional, min, max, list
-indexing. Everything means what it means in Python, except that and/or give true or false. Text,
-depth, exponents and results are bounded, so no spec can make the compiler spin.
+booleans, words in single quotes (to compare with), parameters, + - * // % **, comparisons,
+and/or/not, a conditional, min, max, list indexing. Everything means what it means in Python, except
+that and/or give true or false. Text, depth, exponents and results are bounded, so no spec can make
+the compiler spin.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class ExprError(Exception):
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<num>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
-    r"|(?P<op>\*\*|//|==|!=|<=|>=|[-+*%<>()\[\],]))",
+    r"|'(?P<word>[^']*)'|(?P<op>\*\*|//|==|!=|<=|>=|[-+*%<>()\[\],]))",
     re.ASCII,
 )
 _BINARY: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
@@ -188,6 +189,8 @@ class _Parser:
         kind, text, offset = self.next()
         if kind == "num":
             return ("value", _number(text, offset), offset)
+        if kind == "word":
+            return ("value", text, offset)
         if kind == "name" and text not in _WORDS:
             return self.named(text, offset)
         if text == "(":

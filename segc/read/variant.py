@@ -14,6 +14,7 @@ from segc.read.yaml import Mapping_, Scalar, Sequence_
 
 YNode = Scalar | Mapping_ | Sequence_
 Entry = tuple[Scalar, YNode]
+_ONE_OF = frozenset(("optimizer", "schedule"))  # sections of the recipe that are one thing
 _BY_NAME = frozenset(("params", "outputs", "losses", "init", "blocks"))
 
 
@@ -60,10 +61,17 @@ def _by_name(base: Mapping_, variant: Mapping_, report: Report, inner: bool) -> 
         if _is_nothing(value):
             _forget(key, entries, report)
             continue
-        if inner and old is not None:
+        if inner and old is not None and not _another(key, old[1], value):
             value = _inner(old[1], value, report)
         entries[key.text] = (key, value)
     return Mapping_(tuple(entries.values()), base.loc)
+
+
+def _another(key: Scalar, old: YNode, value: YNode) -> bool:
+    """Another optimizer or schedule than the base has: it takes the place of that one."""
+    if key.text not in _ONE_OF or not isinstance(old, Mapping_) or not isinstance(value, Mapping_):
+        return False
+    return not _by_key(old).keys() & _by_key(value).keys()
 
 
 def _inner(old: YNode, value: YNode, report: Report) -> YNode:

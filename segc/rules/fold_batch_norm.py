@@ -19,12 +19,13 @@ from segc.check import Checked
 from segc.ir import Node, Ref
 from segc.rewrite import Move, Rewrite, Skip
 
+NORMS = ("batch_norm2d", "frozen_batch_norm2d")
 LAYERS = {"conv2d": "fold_batch_norm", "conv_transpose2d": "fold_batch_norm_transposed"}
 
 
 def fold_batch_norm(checked: Checked, node: Node) -> Rewrite | Skip | None:
     """Fold a batch norm into the convolution whose output it normalises."""
-    if node.op.name != "batch_norm2d":
+    if node.op.name not in NORMS:
         return None
     graph = checked.graph
     conv = graph.by_name.get(node.inputs[0].node)

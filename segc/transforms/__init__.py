@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from segc.transforms import stride_to_dilation  # noqa: F401
+from segc.transforms import (  # noqa: F401
+    convolutionalise,
+    freeze,
+    replace_norm,
+    stride_to_dilation,
+    tie,
+)
 from segc.transforms.base import TRANSFORMS, Transform
 
 __all__ = ["TRANSFORMS", "Transform"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from segc.ir import Graph
-from segc.op import REQUIRED, Attr, collect_attrs
+from segc.diag import did_you_mean
+from segc.ir import Graph, Node
+from segc.op import REGISTRY, REQUIRED, Attr, Op, Problem, collect_attrs
 
 
 class Transform:
@@ -36,3 +38,60 @@ def transform(name: str) -> Callable[[type[Transform]], type[Transform]]:
         return cls
 
     return register
+
+
+# --- what transforms share ----------------------------------------------------------------------
+def members(graph: Graph, path: str | None, attr: str = "layers") -> tuple[Node, ...]:
+    """The layers of a group, or one layer by its name; all of them for None.
+
+    Layers that `when` removed are left out. attr: the argument that names the group.
+    """
+    if path and path not in graph.scopes and path not in graph.by_name:
+        message = f"`{path}` is neither a layer nor a group of layers"
+        hint = did_you_mean(path, [*graph.scopes, *graph.by_name])
+        raise Problem("SEG301", message, attr=attr, hint=hint)
+    return tuple(n for n in graph.nodes if not n.absent and within(n.name, path))
+
+
+def within(name: str, path: str | None) -> bool:
+    """The layer or group `name` is `path` or lies in it; everything lies in None."""
+    return not path or name == path or name.startswith(f"{path}.")
+
+
+def changed(node: Node, cls: str, **values: Any) -> Op:
+    """The operator `cls` with these attribute values, validated, in the place of a layer's."""
+    op = REGISTRY[cls](**values)
+    try:
+        op.validate()
+    except Problem as problem:
+        raise Problem(problem.code, f"`{node.name}`: {problem.message}") from None
+    return op
+
+
+def vanished(node: Node) -> Node:
+    """A layer that hands on its first operand, as one whose `when` is false."""
+    identity = REGISTRY["identity"]()
+    return Node(
+        node.name,
+        identity,
+        node.inputs[:1],
+        node.loc,
+        input_locs=node.input_locs[:1],
+        only=node.only,
+        absent=True,
+    )
+
+
+def with_inits_of(graph: Graph, old: str, new: str | None) -> Graph:
+    """The spec's initialisers for the operator `old` also for `new`, which took its place.
+
+    Those of an operator that the network no longer has are forgotten.
+    """
+    inits = dict(graph.inits)
+    if old not in inits:
+        return graph
+    if new is not None:
+        inits.setdefault(new, inits[old])
+    if all(node.op.name != old for node in graph.nodes):
+        del inits[old]
+    return replace(graph, inits=inits)

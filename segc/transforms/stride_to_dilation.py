@@ -4,6 +4,10 @@ Let L be a layer of stride s. Run with stride 1 it computes the strided result a
 and the values between. A later layer that reads neighbours one pixel apart must then read them s
 pixels apart: dilation d becomes s*d and padding p becomes s*p. Weights are untouched, and the dense
 output sampled every s pixels equals the strided network's (exactly, borders included).
+
+`multi_grid` multiplies dilation and padding of every window in block i of the last converted stage
+by the i-th number first, d -> m*d and p -> m*p, and converts then: the result is exact in the same
+sense for the strided network whose blocks have those dilations (Chen et al. 2017, section 3.2.1).
 """
 
 from __future__ import annotations
@@ -11,9 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from segc.ir import Graph, Node, Ref
-from segc.op import Op, Problem, attr
-from segc.transforms.base import Transform, transform
+from segc.ir import Graph, Node, Ref, Scope
+from segc.op import Ints, Op, Problem, attr
+from segc.transforms.base import Transform, members, transform, within
 
 Pair = tuple[int, int]
 # Families whose operators treat every pixel alike. Norms over the map are among them: they see all
@@ -36,28 +40,66 @@ class StrideToDilation(Transform):
     layers: the group to convert, for example `backbone`. output_stride: the largest stride kept.
     first_block: implementations differ in the layer that loses its stride. `keep` leaves its own
     dilation (torchvision; exact in the sense above), `dilate` gives it the new one at once (the
-    Caffe and TensorFlow models, PSPNet).
+    Caffe and TensorFlow models, PSPNet). multi_grid: [1, 2, 4] multiplies the dilations of the
+    three blocks of the last stage that lost a stride (DeepLab v3).
     """
 
-    layers: str = attr("the group of layers to convert")
+    layers: str | None = attr("the group of layers to convert; default: all", None)
     output_stride: int = attr("largest stride kept", min=1)
     first_block: str = attr(
         "dilation of the layer that loses its stride", "keep", choices=("keep", "dilate")
     )
+    multi_grid: Ints | None = attr(
+        "factors of the dilation, one for each block of the last converted stage", None, min=1
+    )
 
     def apply(self, graph: Graph) -> Graph:
-        inside = f"{self.layers}."
-        if self.layers not in graph.scopes:
-            message = f"`{self.layers}` is not a group of layers"
-            raise Problem("SEG301", message, attr="layers")
+        members(graph, self.layers)  # it must exist
+        if self.multi_grid is not None:
+            graph = self._gridded(graph, self.multi_grid)
+        return self._converted(graph)
+
+    def _converted(self, graph: Graph) -> Graph:
         rates: dict[Ref, _Rate] = {}
+        nodes = tuple(
+            self._convert(n, rates) if within(n.name, self.layers) else n for n in graph.nodes
+        )
+        return graph.with_nodes(nodes)
+
+    # --- multi-grid ---------------------------------------------------------------------------
+    def _gridded(self, graph: Graph, grid: tuple[int, ...]) -> Graph:
+        """The graph with the dilations of each block of the last stage times its number."""
+        stage = self._last_stage(graph)
+        blocks = [f"{stage.path}.{name}" for name in stage.children]
+        if len(blocks) != len(grid):
+            message = f"`{stage.path}` has {len(blocks)} blocks, multi_grid {len(grid)} numbers"
+            raise Problem("SEG210", message, attr="multi_grid")
+        factors = dict(zip(blocks, grid, strict=True))
         nodes = []
         for node in graph.nodes:
-            if node.name.startswith(inside):
-                node = self._convert(node, rates)
-            nodes.append(node)
+            factor = next((f for block, f in factors.items() if within(node.name, block)), 1)
+            windowed = factor > 1 and _stride(node) is not None
+            nodes.append(replace(node, op=_dilated(node, factor)) if windowed else node)
         return graph.with_nodes(tuple(nodes))
 
+    def _last_stage(self, graph: Graph) -> Scope:
+        """The innermost group made of blocks around the last layer that loses its stride."""
+        plain = self._converted(graph)
+        pairs = zip(graph.nodes, plain.nodes, strict=True)
+        lost = [a for a, b in pairs if (_stride(a) or 1) != (_stride(b) or 1)]
+        if not lost:
+            message = f"no layer loses its stride at output stride {self.output_stride}, "
+            raise Problem("SEG210", f"{message}so no stage has a grid", attr="multi_grid")
+        path = lost[-1].scope
+        while path and within(path, self.layers):
+            scope = graph.scopes[path]
+            if all(f"{path}.{name}" in graph.scopes for name in scope.children):
+                return scope
+            path = path.rpartition(".")[0]
+        message = f"`{lost[-1].name}` loses its stride and lies in no stage made of blocks"
+        raise Problem("SEG210", message, attr="multi_grid")
+
+    # --- one layer ----------------------------------------------------------------------------
     def _convert(self, node: Node, rates: dict[Ref, _Rate]) -> Node:
         before = _joined(node, rates)
         op, after = self._rewritten(node, before)
