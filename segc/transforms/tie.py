@@ -35,6 +35,7 @@ class Tie(Transform):
             raise Problem("SEG210", message, attr="to")
         if not any(n.op.weights for n in ours):
             raise Problem("SEG210", f"`{self.layers}` has no weights to tie", attr="layers")
+        self._check_reach(graph)
         self._check_layers(ours, theirs)
         derived = derive(graph)
         owner = {}
@@ -43,6 +44,15 @@ class Tie(Transform):
             owner[mine.name] = other
         self._check_outside(ours, theirs)
         return _tied(self._with_scopes(graph), owner)
+
+    def _check_reach(self, graph: Graph) -> None:
+        """A block is closed: its layers apply weights of that block, or all of it is tied."""
+        path = self.layers.rpartition(".")[0]
+        while path:
+            if graph.scopes[path].kind == "block" and not within(self.to, path):
+                message = f"`{self.layers}` lies in the block `{path}`, `{self.to}` does not"
+                raise Problem("SEG210", message, attr="layers", hint=f"tie all of `{path}`")
+            path = path.rpartition(".")[0]
 
     def _check_layers(self, ours: tuple[Node, ...], theirs: tuple[Node, ...]) -> None:
         names = [self._local(n, self.layers) for n in ours]
