@@ -137,7 +137,7 @@ def test_a_recipe_is_a_mapping() -> None:
 @pytest.mark.parametrize(
     ("text", "code", "place", "said"),
     [
-        ("seg: {crossentropy: logits}", "SEG601", (1, 1), "did you mean `cross_entropy`?"),
+        ("seg: {crossentropy: logits}", "SEG601", (1, 7), "did you mean `cross_entropy`?"),
         ("seg: logits", "SEG103", (1, 6), "must be a mapping"),
         ("seg: {cross_entropy: x, binary_cross_entropy: x}", "SEG601", (1, 1), "has both"),
         ("seg: {cross_entropy: logit}", "SEG602", (1, 22), "did you mean `logits`?"),

@@ -47,7 +47,8 @@ class Wiring(Values):
         self._styles: dict[str, str] = {}
         super().__init__(blueprint, builder, keep)
         for box in self.boxes.values():
-            if box.optional and not self.pure(box):
+            computes = any(p.only != "checkpoint" for p in box.parts)
+            if box.optional and computes and not self.pure(box):
                 raise Unbox(frozenset(o.full(box.rel) for o in blueprint.occurrences))
 
     # --- containers -----------------------------------------------------------------------

@@ -15,10 +15,12 @@ from segc.read.values import (
     YNode,
     as_mapping,
     fits,
+    is_number,
     is_text,
     literal,
     text_of,
     unknown_key,
+    value_text,
 )
 from segc.read.yaml import Mapping_, Scalar
 
@@ -71,6 +73,11 @@ def _param(key: Scalar, value: YNode, report: Report) -> ParamDecl | None:
         return _long_param(key, value, report)
     if isinstance(value, Scalar) and value.text in TYPES and not value.quoted:
         return ParamDecl(key.text, value.text, None, key.loc)
+    if isinstance(value, Scalar) and value.quoted and is_number(value.text):
+        hint = f"write {value.text} without quotes, or {{type: str, default: ...}} for text"
+        message = f"parameter `{key.text}` is a number in quotes"
+        report.error("SEG103", message, value.loc, hint=hint)
+        return None
     default = _literal(value, report)
     kind = type_of(default)
     if kind is None:
@@ -97,7 +104,7 @@ def _long_param(key: Scalar, value: Mapping_, report: Report) -> ParamDecl | Non
         else:
             unknown_key(k, PARAM_KEYS, f"parameter `{key.text}`", report, "SEG107")
     default = _literal(entries["default"], report) if "default" in entries else None
-    if isinstance(entries.get("default"), Mapping_):
+    if default is None and not isinstance(entries.get("default"), (Scalar, type(None))):
         return None
     stated = entries.get("type")
     kind = type_of(default) if stated is None else stated.text if is_text(stated) else None
@@ -182,15 +189,6 @@ def _is_a(value: Any, kind: str) -> bool:
     if kind in ("str", "list"):
         return isinstance(value, str if kind == "str" else tuple)
     return fits(value, kind)
-
-
-def value_text(value: Any) -> str:
-    """A parameter's value as a spec writes it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, tuple):
-        return f"[{', '.join(value_text(v) for v in value)}]"
-    return str(value)
 
 
 # --- values ---------------------------------------------------------------------------------

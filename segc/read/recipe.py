@@ -87,10 +87,11 @@ def _kind(key: Scalar, value: YNode, report: Report) -> str | None:
     kinds = [word for word in words if word in LOSSES]
     if len(kinds) == 1:
         return kinds[0]
-    near = [way for word in words if (way := did_you_mean(word, LOSSES))]
+    near = [(way, k.loc) for k, _ in value.entries if (way := did_you_mean(k.text, LOSSES))]
     problem = f"has both `{kinds[0]}` and `{kinds[1]}`" if kinds else "says not which loss it is"
-    hint = near[0] if near and not kinds else f"give exactly one of {', '.join(LOSSES)}"
-    report.error("SEG601", f"loss `{key.text}` {problem}", key.loc, hint=hint)
+    exactly = (f"give exactly one of {', '.join(LOSSES)}", key.loc)
+    hint, place = near[0] if near and not kinds else exactly
+    report.error("SEG601", f"loss `{key.text}` {problem}", place, hint=hint)
     return None
 
 

@@ -46,7 +46,7 @@ LAYER_KEYS: dict[str, str] = {
     "from": "the values it reads; default: the layer before",
     "when": "false: the layer passes its input through",
     "repeat": "number of copies in a chain, numbered 0, 1, … (`i` in expressions)",
-    "only": "`train`: exists in training only; `checkpoint`: its weights are kept, nothing computes",
+    "only": "`train`: exists in training only; `checkpoint`: only its weights are kept",
     "init": "initialisers of its weights",
     "freeze": "true: its weights are not trained",
 }

@@ -61,7 +61,7 @@ def _scalar(node: Scalar, kind: str, env: Env) -> Any:
     """The value of a scalar, evaluated if it is an expression; "3" in quotes is none."""
     if not isinstance(node.value, str):
         return node.value
-    if node.quoted and _LITERAL.fullmatch(node.text.strip()):
+    if node.quoted and is_number(node.text):
         hint = f"write {node.text.strip()} without quotes"
         raise ValueFault("SEG103", f"needs {_A[kind]}, got the text {shown(node)}", node.loc, hint)
     try:
@@ -92,9 +92,23 @@ def fits(value: Any, kind: str) -> bool:
 
 
 def _got(node: Scalar, value: Any) -> str:
-    if isinstance(node.value, str) and not isinstance(value, str):
-        return f"{shown(node)}, which is {str(value).lower()}"
-    return shown(node)
+    if not isinstance(node.value, str):
+        return shown(node)
+    return f"{shown(node)}, which is {'the text ' * isinstance(value, str)}{value_text(value)}"
+
+
+def value_text(value: Any) -> str:
+    """A parameter's value as a spec writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return f"[{', '.join(value_text(v) for v in value)}]"
+    return str(value)
+
+
+def is_number(text: str) -> bool:
+    """True for text that would be a number or a boolean without its quotes."""
+    return _LITERAL.fullmatch(text.strip()) is not None
 
 
 def _expression_fault(node: Scalar, error: expr.ExprError, env: Env) -> ValueFault:
@@ -196,9 +210,12 @@ def literal(node: YNode) -> Any:
     """Plain data without expressions: parameter defaults."""
     if isinstance(node, Scalar):
         return node.value
-    if isinstance(node, Sequence_):
-        return tuple(literal(item) for item in node.items)
-    raise ValueFault("SEG103", "needs a plain value, got a mapping", node.loc)
+    if isinstance(node, Mapping_):
+        raise ValueFault("SEG103", "needs a plain value, got a mapping", node.loc)
+    for item in node.items:
+        if not isinstance(item, Scalar) or item.value is None:
+            raise ValueFault("SEG103", f"needs plain values, got {shown(item)}", item.loc)
+    return tuple(literal(item) for item in node.items)
 
 
 # --- mappings and texts ------------------------------------------------------------------------
