@@ -14,6 +14,7 @@ from segc.read.expr import MAX_INT, ExprError, evaluate
 
 SCOPE: dict[str, Any] = {
     "width": 64, "classes": 21, "ratio": 0.25, "on": True, "off": False, "i": 3, "zero": 0,
+    "word": "kaiming",
     "rates": (6, 12, 18), "pair": (2, 0.5),
 }  # fmt: skip
 
@@ -23,7 +24,7 @@ NUMBERS = st.one_of(
     st.sampled_from(["0.5", "1.25", "2.0", "3.0e+1", "1e3", "007"[2:]]),
     st.sampled_from(["width", "classes", "ratio", "i", "zero", "rates[0]", "rates[i - 1]"]),
 )
-BOOLEANS = st.sampled_from(["True", "False", "on", "off"])
+BOOLEANS = st.sampled_from(["True", "False", "on", "off", "word == 'kaiming'", "word != 'x y'"])
 
 
 def numbers(inner: tuple[st.SearchStrategy[str], st.SearchStrategy[str]]) -> Any:
@@ -148,7 +149,10 @@ def test_only_what_is_needed_is_computed() -> None:
         ("width / 2", "`/` has no meaning", 6),
         ("a = 1", "`=` has no meaning", 2),
         ("x.y", "`.` has no meaning", 1),
-        ("'a'", "`'` has no meaning", 0),
+        ("'a", "`'` has no meaning", 0),
+        ("'a' + 1", "the text `a` is not a number", 4),
+        ("min('a', 1)", "the text `a` is not a number", 0),
+        ("'a' < 'b'", "the text `a` is not a number", 4),
         ("1; 2", "`;` has no meaning", 1),
         ("{1}", "`{` has no meaning", 0),
         ("1 and", "a value is missing", 5),

@@ -18,7 +18,7 @@ def test_mutants_end_in_diagnostics() -> None:
     what is accepted has a table."""
     specs, operators = sound(), sorted(REGISTRY)
     names, accepted, slowest = sorted(specs), 0, 0.0
-    for seed in range(1_500):
+    for seed in range(700):
         rng = random.Random(seed)
         name = rng.choice(names)
         text = Mutator(seed, operators).mutate(specs[name], rng.choice((1, 1, 1, 2, 3, 5)))
@@ -30,7 +30,7 @@ def test_mutants_end_in_diagnostics() -> None:
         slowest = max(slowest, time.process_time() - start)
         assert checked is not None or found, f"seed {seed}"
         assert all(d.message and "\n" not in d.message for d in found), f"seed {seed}"
-    assert 150 < accepted < 800, accepted
+    assert 60 < accepted < 400, accepted
     assert slowest < 2
 
 

@@ -231,7 +231,7 @@ def test_texts(key: str) -> None:
         ("{layers: {}}", "SEG104", "`layers` is empty"),
         ("{layers: relu}", "SEG103", "`layers` must be a mapping"),
         ("{layers: {b: relu}, stride: 2}", "SEG107", "unknown key `stride` in the group"),
-        ("{op: relu, only: test}", "SEG105", "`only` is `train` or left out, got `test`"),
+        ("{op: relu, only: test}", "SEG105", "`checkpoint` or left out, got `test`"),
         ("{op: relu, when: 1}", "SEG103", "`when` needs true or false, got `1`"),
         ("{op: relu, when: nobody}", "SEG109", "`nobody` is not a parameter here"),
         ("{op: relu, repeat: 0}", "SEG105", "`repeat` must be between 1 and 20,000, got 0"),
