@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from op_torch import Built, Numbers, Symbols, operand_types, shapes_of
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.ops import FrozenBatchNorm2d
 
 from segc.dim import evaluate, symbol
 from segc.op import Attr, Op, Problem, normal
@@ -37,6 +38,7 @@ FROM_INPUT: dict[str, tuple[type[nn.Module], int]] = {
     "batch_norm1d": (nn.BatchNorm1d, 1),
     "batch_norm2d": (nn.BatchNorm2d, 1),
     "instance_norm2d": (nn.InstanceNorm2d, 1),
+    "frozen_batch_norm2d": (FrozenBatchNorm2d, 1),
 }
 LAYERS: dict[str, type[nn.Module]] = {
     "prelu": nn.PReLU,
@@ -305,6 +307,8 @@ STRICTER: dict[str, Callable[[Values, Sequence[Shape]], bool]] = {
     # refused by torch too, but only in training
     "batch_norm1d": lambda v, shapes: v.get("eps") == 0,
     "batch_norm2d": lambda v, shapes: v.get("eps") == 0,
+    # torchvision's broadcasts over any rank, and takes any eps
+    "frozen_batch_norm2d": lambda v, shapes: v.get("eps", 1) <= 0 or len(shapes[0]) != 4,
     # torch does not check the dilation of a transposed convolution
     "conv_transpose2d": lambda v, shapes: 0 in v.get("dilation", ()),
     # with a padding_mode, torch takes negative padding as a crop

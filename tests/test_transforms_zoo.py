@@ -261,6 +261,29 @@ def test_initial_values_follow_the_norm() -> None:
     assert float(frozen.trunk.a.bn.weight.sum()) == 8  # a buffer has no initial value to choose
 
 
+def test_initialisers_by_operator_stay_with_the_layers_they_were_for() -> None:
+    layers = """
+  gn: {op: group_norm, num_groups: 1}
+  bn: batch_norm2d
+  conv: {op: conv2d, out_channels: 3, kernel_size: 3}
+  flatten: flatten
+  fc: {op: linear, out_features: 2}
+  z: batch_norm1d"""
+    init = """init:
+  batch_norm2d: {bias: {constant: {value: 2}}}
+  batch_norm1d: {bias: {constant: {value: 3}}}
+  linear: {bias: {constant: {value: 4}}}
+  conv2d: {bias: {constant: {value: 5}}}
+"""
+    first = "  - replace_norm: {layers: bn, norm: group, num_groups: 3}\n"
+    model = made(spec(layers, f"{first}  - convolutionalise: {{size: 6}}\n", more=init))
+    found = [
+        float(model.get_submodule(n).bias.detach().mean()) for n in ("gn", "bn", "conv", "fc", "z")
+    ]
+    assert [round(v, 9) for v in found] == [0, 2, 5, 4, 3]
+    assert isinstance(model.fc, nn.Conv2d) and isinstance(model.z, nn.BatchNorm2d)
+
+
 # --- freeze and tie ---------------------------------------------------------------------------
 def test_frozen_weights_get_no_gradient_and_the_rest_does() -> None:
     text = normed("  - freeze: {layers: trunk}\n")
@@ -351,7 +374,8 @@ RESIDUAL = """blocks:
     params: {out: int, stride: 1, dilation: 1, project: false}
     inputs: [x]
     layers:
-      conv1: {op: conv2d, out_channels: out, kernel_size: 3, stride: stride, padding: dilation, dilation: dilation}
+      conv1: {op: conv2d, out_channels: out, kernel_size: 3, stride: stride, padding: dilation,
+        dilation: dilation}
       relu1: relu
       conv2: {op: conv2d, out_channels: out, kernel_size: 3, padding: dilation, dilation: dilation}
       skip: {op: conv2d, when: project, from: x, out_channels: out, kernel_size: 1, stride: stride}

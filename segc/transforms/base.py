@@ -82,16 +82,8 @@ def vanished(node: Node) -> Node:
     )
 
 
-def with_inits_of(graph: Graph, old: str, new: str | None) -> Graph:
-    """The spec's initialisers for the operator `old` also for `new`, which took its place.
-
-    Those of an operator that the network no longer has are forgotten.
-    """
-    inits = dict(graph.inits)
-    if old not in inits:
-        return graph
-    if new is not None:
-        inits.setdefault(new, inits[old])
-    if all(node.op.name != old for node in graph.nodes):
-        del inits[old]
-    return replace(graph, inits=inits)
+def without_idle_inits(graph: Graph, *operators: str) -> Graph:
+    """Without the initialisers for these operators where the network has none of them left."""
+    used = {node.op.name for node in graph.nodes}
+    gone = {name for name in operators if name not in used}
+    return replace(graph, inits={k: v for k, v in graph.inits.items() if k not in gone})

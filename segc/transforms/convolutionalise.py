@@ -24,7 +24,7 @@ from segc.transforms.base import (
     members,
     transform,
     vanished,
-    with_inits_of,
+    without_idle_inits,
 )
 from segc.transforms.types import Derived, derive
 
@@ -64,9 +64,8 @@ class Convolutionalise(Transform):
             raise Problem("SEG210", message, attr="layers")
         work.check_shared(nodes)
         nodes = tuple(_pooled(node, work, derived) for node in nodes)
-        nodes = tuple(_with_init(n, graph) if n.name in work.convolutions else n for n in nodes)
-        graph = graph.with_nodes(nodes)
-        return with_inits_of(with_inits_of(graph, "linear", None), "batch_norm1d", "batch_norm2d")
+        graph = graph.with_nodes(tuple(_with_init(n, graph) for n in nodes))
+        return without_idle_inits(graph, "linear", "batch_norm1d")
 
     def _check_size(self, derived: Derived) -> None:
         if derived.fault and derived.fault[1].code in SIZES:
@@ -181,5 +180,8 @@ def _pooled(node: Node, work: _Work, derived: Derived) -> Node:
 
 
 def _with_init(node: Node, graph: Graph) -> Node:
-    """A new convolution starts as the linear layer did, whatever `init` says of convolutions."""
-    return replace(node, init={**graph.inits.get("linear", {}), **node.init})
+    """The node with what the spec's `init` says of the operator it was."""
+    old = graph.by_name[node.name].op.name
+    if node.op.name == old or node.absent or old not in graph.inits:
+        return node
+    return replace(node, init={**graph.inits[old], **node.init})

@@ -1,8 +1,8 @@
 """replace_norm: batch normalisation becomes another normalisation, layer by layer.
 
-`group` and `instance` compute mean and variance from one image, so the batch may be small; weight and
-bias keep their names and shapes, the running statistics go. `frozen` keeps all four tensors of a
-batch norm and never changes them:
+`group` and `instance` compute mean and variance from one image, so the batch may be small; weight
+and bias keep their names and shapes, the running statistics go. `frozen` keeps all four tensors of
+a batch norm and never changes them:
 
     y[c] = weight[c] * (x[c] - running_mean[c]) / sqrt(running_var[c] + eps) + bias[c],
 
@@ -11,12 +11,13 @@ which is the batch norm in evaluation: exact for the same tensors, in training a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from segc.ir import Graph, Node
 from segc.op import Op, Problem, attr
-from segc.transforms.base import Transform, changed, members, transform, with_inits_of
+from segc.transforms.base import Transform, changed, members, transform, without_idle_inits
 from segc.transforms.types import Derived, derive
 
 BATCH = "batch_norm2d"
@@ -43,11 +44,20 @@ class ReplaceNorm(Transform):
             raise Problem("SEG210", f"there is no batch norm in {where}", attr="layers")
         _check_shared(graph, chosen)
         derived = derive(graph)
+        initial = self._initial(graph)
         nodes = tuple(
-            self._replaced(n, derived) if n.name in chosen else n for n in graph.nodes
+            self._replaced(n, derived, initial) if n.name in chosen else n for n in graph.nodes
         )
-        new = None if self.norm == "frozen" else NEW[self.norm]
-        return with_inits_of(graph.with_nodes(nodes), BATCH, new)
+        inits = dict(graph.inits)
+        if BATCH in inits and self.norm != "frozen" and not initial:
+            inits[NEW[self.norm]] = inits[BATCH]
+        return without_idle_inits(replace(graph, nodes=nodes, inits=inits), BATCH)
+
+    def _initial(self, graph: Graph) -> Mapping[str, Any]:
+        """The spec's initialisers of batch norms, if other norms of the new kind have their own."""
+        new = NEW[self.norm]
+        there = new in graph.inits or any(node.op.name == new for node in graph.nodes)
+        return graph.inits.get(BATCH, {}) if there else {}
 
     def _concerns(self, node: Node) -> bool:
         if node.op.name == "batch_norm1d":
@@ -56,11 +66,11 @@ class ReplaceNorm(Transform):
             raise Problem("SEG210", message, attr="layers", hint=hint)
         return node.op.name == BATCH
 
-    def _replaced(self, node: Node, derived: Derived) -> Node:
+    def _replaced(self, node: Node, derived: Derived, initial: Mapping[str, Any]) -> Node:
         op = self._operator(node)
         if self.norm == "group":
             self._check_groups(node, derived)
-        init = {} if self.norm == "frozen" else node.init
+        init = {} if self.norm == "frozen" else {**initial, **node.init}
         freeze = node.freeze and self.norm != "frozen"  # it has no gradients to stop
         return replace(node, op=op, init=init, freeze=freeze)
 

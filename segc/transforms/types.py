@@ -53,9 +53,7 @@ def derive(graph: Graph, size: Pair | None = None) -> Derived:
     found = Derived()
     bound = _bound(graph, size) if size else {}
     for name, declared in graph.inputs.items():
-        shape = tuple(
-            d if isinstance(d, int) else bound.get(d, symbol(d)) for d in declared.shape
-        )
+        shape = tuple(d if isinstance(d, int) else bound.get(d, symbol(d)) for d in declared.shape)
         found.types[Ref(name)] = Tensor(shape, declared.dtype)
     for node in graph.nodes:
         operands = found.operands(node)
@@ -68,9 +66,7 @@ def derive(graph: Graph, size: Pair | None = None) -> Derived:
                 found.fault = node, fault
             continue
         made = results if isinstance(results, tuple) else (results,)
-        found.types.update(
-            {Ref(node.name, p): t for p, t in zip(node.op.ports, made, strict=True)}
-        )
+        found.types.update({Ref(node.name, p): t for p, t in zip(node.op.ports, made, strict=True)})
     return found
 
 
