@@ -67,7 +67,9 @@ def side_by_side(runs: int) -> None:
 
 
 def scaling(counts: list[int], runs: int) -> None:
-    print(f"\n{'layers':>8}{'CPU ms':>10}{'us a layer':>12}{'x the line before':>20}{'peak MB':>10}")
+    print(
+        f"\n{'layers':>8}{'CPU ms':>10}{'us a layer':>12}{'x the line before':>20}{'peak MB':>10}"
+    )
     previous: tuple[int, float] | None = None
     for count in counts:
         values, peak = [], 0

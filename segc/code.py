@@ -81,4 +81,18 @@ class Helper:
     source: str
 
 
-Expr = X | SizeOf | Self | Listing | Call | Method | Infix | int | float | bool | str | tuple[Any, ...] | None
+Expr = (
+    X
+    | SizeOf
+    | Self
+    | Listing
+    | Call
+    | Method
+    | Infix
+    | int
+    | float
+    | bool
+    | str
+    | tuple[Any, ...]
+    | None
+)

@@ -270,7 +270,7 @@ def union(fields: tuple[Field, ...]) -> Field:
     first = fields[0]
     if len(fields) == 1:
         return first
-    step = max(f.step for f in fields)
+    step = min(f.step for f in fields)  # a pooled map that is spread out has a larger one
     if any(f.size is None for f in fields):
         return Field(None, step, min(f.start for f in fields))
     start = min(f.start for f in fields)

@@ -233,7 +233,11 @@ def test_branches_must_be_converted_together() -> None:
     ("transforms", "code", "words"),
     [
         ("- stride_to_dilatoin: {layers: g, output_stride: 1}", "SEG101", "`stride_to_dilation`?"),
-        ("- stride_to_dilation: {layers: h, output_stride: 1}", "SEG301", "`h` is neither a layer nor a group"),
+        (
+            "- stride_to_dilation: {layers: h, output_stride: 1}",
+            "SEG301",
+            "`h` is neither a layer nor a group",
+        ),
         ("- stride_to_dilation: {layer: g, output_stride: 1}", "SEG102", "did you mean `layers`?"),
         ("- stride_to_dilation: {layers: g}", "SEG104", "needs `output_stride`"),
         ("- stride_to_dilation: {layers: g, output_stride: 0}", "SEG105", "at least 1, got 0"),

@@ -145,7 +145,9 @@ def corner_size_of(like: Tensor, x: Tensor, grow: int) -> tuple[int, int]:
     ) -> None:
         grown = tuple((d - 1) * (self.grow or 1) + 1 for d in have)
         for g, d in zip(grown, wanted, strict=True):
-            message = f"the map spread by {self.grow} is {sizes(grown)}, `{self.like}` {sizes(wanted)}"
+            message = (
+                f"the map spread by {self.grow} is {sizes(grown)}, `{self.like}` {sizes(wanted)}"
+            )
             need.equal(g, d, Problem("SEG203", message, attr="like", operand=0))
 
     def _out(self, need: Need, axis: int, size: DimLike) -> DimLike:

@@ -92,9 +92,7 @@ def _initialiser(node: YNode, env: Env, report: Report) -> dict[str, Any] | None
     return {name.text: {**defaults, **values}}
 
 
-def _named(
-    node: YNode, report: Report
-) -> tuple[Scalar | None, tuple[tuple[Scalar, YNode], ...]]:
+def _named(node: YNode, report: Report) -> tuple[Scalar | None, tuple[tuple[Scalar, YNode], ...]]:
     if isinstance(node, Scalar) and isinstance(node.value, str):
         return node, ()
     if isinstance(node, Mapping_) and len(node.entries) == 1:

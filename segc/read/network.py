@@ -180,9 +180,7 @@ def _outputs(node: YNode, expander: Expander, frame: Frame, report: Report) -> d
     return found
 
 
-def _inits(
-    node: YNode, env: Mapping[str, Any], report: Report
-) -> dict[str, Mapping[str, Any]]:
+def _inits(node: YNode, env: Mapping[str, Any], report: Report) -> dict[str, Mapping[str, Any]]:
     mapping = as_mapping(node, "`init`", report)
     found: dict[str, Mapping[str, Any]] = {}
     known = [name for name, cls in REGISTRY.items() if cls.weights]

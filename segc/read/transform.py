@@ -14,9 +14,7 @@ from segc.read.yaml import Mapping_, Scalar, Sequence_
 from segc.transforms import TRANSFORMS, Transform
 
 
-def read_transforms(
-    node: YNode, graph: Graph, env: Mapping[str, Any], report: Report
-) -> Graph:
+def read_transforms(node: YNode, graph: Graph, env: Mapping[str, Any], report: Report) -> Graph:
     """Apply the transforms in order; a faulty one is reported and left out."""
     if not isinstance(node, Sequence_):
         hint = "for example - stride_to_dilation: {layers: backbone, output_stride: 8}"
@@ -66,9 +64,7 @@ def _transform(
     return cls(**values) if ok else None
 
 
-def _apply(
-    transform: Transform, graph: Graph, loc: Loc, arguments: YNode, report: Report
-) -> Graph:
+def _apply(transform: Transform, graph: Graph, loc: Loc, arguments: YNode, report: Report) -> Graph:
     try:
         return transform.apply(graph)
     except Problem as problem:

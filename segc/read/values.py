@@ -15,6 +15,8 @@ from segc.source import Loc
 
 YNode = Scalar | Mapping_ | Sequence_
 Env = Mapping[str, Any]
+PIXELS = ("Pair", "Padding", "Quad")  # kinds of attributes that are windows, steps, margins
+MAX_PIXELS = 2**20  # no map is as wide
 
 
 class ValueFault(Exception):
@@ -140,8 +142,11 @@ def text(node: YNode, env: Env) -> str:
 def attribute(a: Attr, node: YNode, env: Env) -> Any:
     """The value of attribute `a`, checked for type and range; raises ValueFault."""
     value = _by_kind(a, node, env)
-    if a.min is not None or a.max is not None:
-        _in_range(a, value, node)
+    most = a.max
+    if most is None and a.kind in PIXELS:
+        most = MAX_PIXELS
+    if a.min is not None or most is not None:
+        _in_range(a, value, most, node)
     return value
 
 
@@ -194,16 +199,21 @@ def _list(node: YNode, kind: str, env: Env) -> tuple[Any, ...]:
     return tuple(number(item, kind, env) for item in node.items)
 
 
-def _in_range(a: Attr, value: Any, node: YNode) -> None:
+def _in_range(a: Attr, value: Any, most: float | None, node: YNode) -> None:
     values = value if isinstance(value, tuple) else (value,)
     for v in values:
         if isinstance(v, str) or v is None:
             continue
         if a.min is not None and v < a.min:
-            message = f"`{a.name}` must be at least {a.min:g}, got {v}"
+            message = f"`{a.name}` must be at least {_plain(a.min)}, got {_plain(v)}"
             raise ValueFault("SEG105", message, node.loc)
-        if a.max is not None and v > a.max:
-            raise ValueFault("SEG105", f"`{a.name}` must be at most {a.max:g}, got {v}", node.loc)
+        if most is not None and v > most:
+            message = f"`{a.name}` must be at most {_plain(most)}, got {_plain(v)}"
+            raise ValueFault("SEG105", message, node.loc)
+
+
+def _plain(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def literal(node: YNode) -> Any:

@@ -123,9 +123,7 @@ def _as_mapping(layer: YNode) -> dict[str, Entry] | None:
     return {"op": (Scalar("op", layer.loc, "op", False), layer)}
 
 
-def _remove(
-    key: Scalar, keys: dict[str, Entry], entries: dict[str, Entry], report: Report
-) -> None:
+def _remove(key: Scalar, keys: dict[str, Entry], entries: dict[str, Entry], report: Report) -> None:
     word, value = keys["remove"]
     if not isinstance(value, Scalar) or value.value is not True:
         report.error("SEG103", "`remove` is true or left out", value.loc)
