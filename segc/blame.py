@@ -80,9 +80,8 @@ class Blame:
         node, problem = failure.node, failure.problem
         hopeless = report.crowded or problem.hint or self.advice
         better = None if hopeless else self._better(failure)
-        place, notes = _place(node, problem), []
-        if not report.crowded:
-            notes += self._operands(failure)
+        place = _place(node, problem)
+        notes = [] if report.crowded else list(self._operands(failure))
         operand = better.operand if better else problem.operand
         given = self._given(node, operand) if better or elsewhere_fine else None
         if given is not None:

@@ -20,7 +20,8 @@ from segc.check import Checked
 from segc.dim import Domain, symbol
 from segc.emit.harness import FILES, harness_files
 
-ALLOWED = {"torch", "data", "model", "runtime", "scoring", "PIL", *sys.stdlib_module_names}
+OWN = {"deploy", "model", *(name.removesuffix(".py") for name in FILES)}
+ALLOWED = {"torch", "PIL", *OWN, *sys.stdlib_module_names}
 BINARY = {k: v for k, v in CROSS_ENTROPY.items() if k != "class_weights"}
 BINARY["kind"] = "binary_cross_entropy"
 

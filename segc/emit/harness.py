@@ -7,19 +7,54 @@ which only this package makes. Nothing emitted imports segc.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
 from segc.check import Checked
 from segc.dim import Dim, DimLike, Domain, symbols
 from segc.emit import recipe_code
-from segc.emit.pieces import Code, block, joined, lit, number, prose
+from segc.emit.pieces import WIDTH, Code, block, joined, lit, number, prose
 from segc.emit.recipe_code import Head
+from segc.ir import Graph
 from segc.training import Facts, accepted_crop, facts_of
 
 CONSTRAINT_WORDS = ("floor", "ceil", "min", "max", "in", "or", "and", "not")
-FILES = ("train.py", "eval.py", "predict.py", "data.py", "scoring.py", "runtime.py")
+FILES = (
+    "train.py",
+    "eval.py",
+    "predict.py",
+    "inputs.py",
+    "data.py",
+    "sampling.py",
+    "scoring.py",
+    "checkpoints.py",
+    "runtime.py",
+)
+CHECKPOINT_NAMES = (
+    "Keeper",
+    "Place",
+    "load_fitting",
+    "load_optimizer",
+    "load_strict",
+    "same_settings",
+    "saved_state",
+)
+RUNTIME_NAMES = (
+    "Interrupt",
+    "Log",
+    "Progress",
+    "Stop",
+    "any_rank",
+    "autocast",
+    "ignore_signals",
+    "join",
+    "lock",
+    "pick_device",
+    "run",
+    "wait_for_all",
+)
+SAMPLING_NAMES = ("IGNORE", "accepted_size", "to_input")
 TRIAL_SIZE = 96  # pixels: what a trial on synthetic scenes is labelled on, or a little more
 
 DEFAULT_RECIPE: dict[str, Any] = {
@@ -98,7 +133,7 @@ def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
         **_class_slots(facts, recipe, losses),
         **_size_slots(checked.domain, facts),
         **_output_slots(graph.outputs, facts),
-        **_training_slots(recipe, losses, facts, len(graph.outputs) == 1, weights),
+        **_training_slots(graph, recipe, losses, facts, weights),
         "trial_crop": Code(str(_crop_for(checked.domain, facts, TRIAL_SIZE, TRIAL_SIZE))),
     }
 
@@ -175,6 +210,9 @@ def _size_slots(domain: Domain, facts: Facts) -> dict[str, Any]:
         "math_names": Code(", ".join(n for n in ("ceil", "floor") if f"{n}(" in body)),
         "margin": Code(str(margin)) if margin else "",
         "margin_import": Code("MARGIN, " if margin else ""),
+        "sampling_inputs": _import(
+            "inputs", SAMPLING_NAMES + (("MARGIN", "mirror") if margin else ())
+        ),
         "scene": Code(
             "(args.crop[0] - 2 * MARGIN, args.crop[1] - 2 * MARGIN) if args.crop else (96, 96)"
             if margin
@@ -205,35 +243,31 @@ def _output_slots(outputs: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
 
 
 def _training_slots(
+    graph: Graph,
     recipe: Mapping[str, Any],
     losses: Mapping[str, Mapping[str, Any]],
     facts: Facts,
-    single: bool,
     weights: Any,
 ) -> dict[str, Any]:
+    single = len(graph.outputs) == 1
     heads = {v["output"]: Head(v["output"], v["output"] in facts.coarse) for v in losses.values()}
     counted, grouped = weights == "median_frequency", bool(recipe.get("groups"))
     augment = recipe.get("augment") or {}
     source = recipe_code.loss_functions(losses, heads, single)
     stdlib = [
         "import argparse",
-        "import hashlib",
         *(["import json"] if counted else []),
         "import math",
         "import os",
         "import sys",
-        "from dataclasses import asdict, dataclass",
+        "from dataclasses import asdict",
         *(["from fnmatch import fnmatchcase"] if grouped else []),
         "from pathlib import Path",
         "from typing import Any",
     ]
-    names = ["KINDS", "Picks", "Samples", "Split", "accepted_size", "accepts", "open_split"]
-    names += ["IGNORE"] if "IGNORE" in source else []
-    names += ["MARGIN"] if facts.margin else []
-    names += ["count_labels", "median_frequency", "read_pair"] if counted else []
     return {
         "stdlib": Code("\n".join(stdlib)),
-        "data_imports": [Code(n) for n in sorted(names, key=_import_key)],
+        "own_imports": _own_imports(facts, "IGNORE" in source, counted, graph.name),
         "knobs": recipe_code.knobs(recipe, weights),
         "losses": source,
         "functional": Code("yes") if "F." in source else "",
@@ -250,6 +284,32 @@ def _training_slots(
         "flip": Code(str(bool(augment.get("flip")))),
         "ddp_unused": Code("" if single else ", find_unused_parameters=True"),
     }
+
+
+def _own_imports(facts: Facts, ignore: bool, counted: bool, model: str) -> list[Code]:
+    """What train.py takes from the files beside it."""
+    data = ["KINDS", "fingerprint", "open_split"]
+    data += ["Split", "count_labels", "median_frequency", "read_pair"] if counted else []
+    inputs = ["accepted_size", "accepts"]
+    inputs += ["IGNORE"] if ignore else []
+    inputs += ["MARGIN"] if facts.margin else []
+    return [
+        _import("checkpoints", CHECKPOINT_NAMES),
+        _import("data", data),
+        _import("inputs", inputs),
+        _import("model", [model]),
+        _import("runtime", RUNTIME_NAMES),
+        _import("sampling", ["Picks", "Samples"]),
+        _import("scoring", ["evaluate", "scores"]),
+    ]
+
+
+def _import(module: str, names: Iterable[str]) -> Code:
+    ordered = sorted(names, key=_import_key)
+    line = f"from {module} import {', '.join(ordered)}"
+    if len(line) <= WIDTH:
+        return Code(line)
+    return Code(f"from {module} import (\n" + "".join(f"    {n},\n" for n in ordered) + ")")
 
 
 def _import_key(name: str) -> tuple[int, str]:
