@@ -19,7 +19,8 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAIN = """
-import sys, time
+import gc, sys, time
+gc.set_threshold(200_000)  # as the command line does
 from segc.check import verify
 from segc.diag import Report
 from segc.read import read

@@ -74,6 +74,22 @@ class Tiny(nn.Module):
         return {result}
 '''
 
+DEPLOY = '''\
+"""Tiny for inference: torch's own folding of a batch norm."""
+
+from copy import deepcopy
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+def from_model(model):
+    deploy = deepcopy(model).eval()
+    deploy.conv = fuse_conv_bn_eval(deploy.conv, deploy.bn)
+    deploy.bn = nn.Identity()
+    return deploy
+'''
+
 
 def checked(
     *,
@@ -131,6 +147,7 @@ def emit(
         result='{"logits": logits, "aux": self.aux(x)}' if several else "logits",
     )
     (folder / "model.py").write_text(text, encoding="utf-8")
+    (folder / "deploy.py").write_text(DEPLOY, encoding="utf-8")
     return folder
 
 

@@ -173,8 +173,8 @@ def test_text_of_a_spec_is_never_code(title: str, pattern: str, names: list[str]
     plain = checked(title="x", source="x", recipe=recipe(groups=groups, classes=["a", "b", "c"]))
     for one, other in zip(harness_files(given_).items(), harness_files(plain).items(), strict=True):
         assert shape_of(one[1]) == shape_of(other[1])
-    data = ast.parse(harness_files(given_)["data.py"])
-    assert list(constant(data, "CLASS_NAMES")) == names
+    inputs = ast.parse(harness_files(given_)["inputs.py"])
+    assert list(constant(inputs, "CLASS_NAMES")) == names
     train = ast.parse(harness_files(given_)["train.py"])
     assert constant(train, "GROUPS")[0][0] == pattern
 
@@ -210,7 +210,7 @@ def test_the_recipe_is_what_train_py_says() -> None:
 
 
 def test_margin_and_trial_sizes() -> None:
-    tree = ast.parse(harness_files(CASES["margin"])["data.py"])
+    tree = ast.parse(harness_files(CASES["margin"])["inputs.py"])
     assert constant(tree, "MARGIN") == 92
     trial = constant(ast.parse(harness_files(CASES["margin"])["train.py"]), "TRIAL_CROP")
     assert trial == (284, 284)  # the first of 16k + 12 whose output has 96 pixels
@@ -219,7 +219,7 @@ def test_margin_and_trial_sizes() -> None:
 def test_accepts_is_the_derived_domain() -> None:
     for name in ("default", "margin", "free", "fixed", "floors"):
         given_ = CASES[name]
-        tree = ast.parse(harness_files(given_)["data.py"])
+        tree = ast.parse(harness_files(given_)["inputs.py"])
         function = next(n for n in tree.body if isinstance(n, ast.FunctionDef))
         scope: dict[str, Any] = {}
         exec(ast.unparse(function), scope)

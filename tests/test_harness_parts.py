@@ -20,11 +20,12 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from segc.dim import Domain, symbol  # noqa: E402
+from segc.emit.harness import FILES  # noqa: E402
 
 CAMVID_WEIGHTS = [
     0.2793, 0.2017, 4.7865, 0.1490, 1.0000, 0.4217, 3.8467, 1.9736, 0.7889, 6.3747, 8.8587,
 ]  # fmt: skip
-MODULES = ("model", "data", "runtime", "scoring", "train", "predict", "eval")
+MODULES = ("model", "deploy", *(name.removesuffix(".py") for name in FILES))
 
 
 def load(folder: Path) -> SimpleNamespace:
@@ -94,7 +95,7 @@ def test_image_and_mask_stay_on_each_other(
 ) -> None:
     """The image shows its own labels: away from edges both say the same after scale, flip, crop."""
     crop = (16, 20) if small else (32, 44)
-    samples = net.data.Samples(Fake(height, width), crop, None, (0.5, 2.0), True, 1)
+    samples = net.sampling.Samples(Fake(height, width), crop, None, (0.5, 2.0), True, 1)
     image, mask = samples.sample(epoch, 0)
     assert image.shape == (3, *crop) and mask.shape == crop
     assert set(mask.unique().tolist()) <= {0, 1, 2, 255}
@@ -112,7 +113,7 @@ def test_scaled_masks_are_nearest_neighbours(net: SimpleNamespace) -> None:
     """Against the definition: the source pixel under the centre of each new pixel."""
     fake = Fake(23, 31)
     for size in ((46, 62), (12, 15), (37, 90)):
-        _, mask = net.data.resize(fake.pixels, fake.labels, size)
+        _, mask = net.sampling.resize(fake.pixels, fake.labels, size)
         for y in range(size[0]):
             for x in range(size[1]):
                 source = int((y + 0.5) * 23 / size[0]), int((x + 0.5) * 31 / size[1])
@@ -124,7 +125,7 @@ def test_flip_and_crop_alone_are_exact(net: SimpleNamespace) -> None:
     fake = Fake(40, 50)
     y, x = torch.meshgrid(torch.arange(40), torch.arange(50), indexing="ij")
     fake.pixels = torch.stack([y, x, fake.labels.long()]).to(torch.uint8)
-    samples = net.data.Samples(fake, (16, 20), None, None, True, 3)
+    samples = net.sampling.Samples(fake, (16, 20), None, None, True, 3)
     seen = set()
     for epoch in range(60):
         image, mask = samples.sample(epoch, 0)
@@ -137,7 +138,7 @@ def test_flip_and_crop_alone_are_exact(net: SimpleNamespace) -> None:
 
 def test_samples_are_a_function_of_seed_epoch_index(net: SimpleNamespace) -> None:
     def draw(seed: int, epoch: int) -> Any:
-        return net.data.Samples(Fake(40, 50), (16, 20), None, (0.5, 2.0), True, seed).sample(
+        return net.sampling.Samples(Fake(40, 50), (16, 20), None, (0.5, 2.0), True, seed).sample(
             epoch, 0
         )[0]
 
@@ -148,7 +149,7 @@ def test_samples_are_a_function_of_seed_epoch_index(net: SimpleNamespace) -> Non
 def test_valid_convolutions_get_their_margin(valid: SimpleNamespace) -> None:
     """The window of labels lies in the middle of the window the network sees, mirrored outside."""
     fake = Fake(40, 50)
-    samples = valid.data.Samples(fake, (30, 38), None, None, False, 3)
+    samples = valid.sampling.Samples(fake, (30, 38), None, None, False, 3)
     for epoch in range(30):
         image, mask = samples.sample(epoch, 0)
         assert image.shape == (3, 30, 38) and mask.shape == (18, 26)
@@ -161,9 +162,9 @@ def test_mirror_is_reflect_padding(
 ) -> None:
     line = torch.rand(1, 1, length)
     expected = torch.nn.functional.pad(line, (before, after), mode="reflect")
-    assert torch.equal(line[:, :, net.data.mirror(length, before, after)], expected)
-    assert net.data.mirror(1, before, after).unique().tolist() == [0]
-    assert set(net.data.mirror(3, 20, 20).tolist()) == {0, 1, 2}
+    assert torch.equal(line[:, :, net.inputs.mirror(length, before, after)], expected)
+    assert net.inputs.mirror(1, before, after).unique().tolist() == [0]
+    assert set(net.inputs.mirror(3, 20, 20).tolist()) == {0, 1, 2}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 9), (17, 30), (31, 33)])
@@ -178,7 +179,7 @@ def test_logits_cover_images_of_any_size(
             self.kit, self.margin = kit, margin
 
         def forward(self, image: Any) -> Any:
-            assert self.kit.data.accepts(*image.shape[-2:])
+            assert self.kit.inputs.accepts(*image.shape[-2:])
             m = self.margin
             return image[:, :, m : image.shape[2] - m, m : image.shape[3] - m]
 
@@ -193,9 +194,9 @@ def test_accepted_sizes_are_the_derived_ones(net: SimpleNamespace, valid: Simple
         (valid, lambda side: side >= 14 and side % 4 == 2),
     ):
         for side in range(1, 60):
-            assert kit.data.accepts(side, 30) == ok(side)
+            assert kit.inputs.accepts(side, 30) == ok(side)
             above = next(s for s in range(side, 200) if ok(s))
-            assert kit.data.accepted_size(side, 30) == (above, 30)
+            assert kit.inputs.accepted_size(side, 30) == (above, 30)
 
 
 # --- batches --------------------------------------------------------------------------------
@@ -207,15 +208,15 @@ def test_every_image_once_an_epoch_in_any_number_of_processes(
     net: SimpleNamespace, images: int, batch: int, world: int, first: int
 ) -> None:
     last = 3 * (images // batch)
-    whole = list(net.data.Picks(images, batch, 7, 0, last))
+    whole = list(net.sampling.Picks(images, batch, 7, 0, last))
     for epoch in range(3):
         steps = whole[epoch * (images // batch) : (epoch + 1) * (images // batch)]
         picked = [index for step in steps for _, index in step]
         assert len(picked) == len(set(picked)) == images // batch * batch
         assert {number for step in steps for number, _ in step} == {epoch}
-    parts = [list(net.data.Picks(images, batch, 7, 0, last, r, world)) for r in range(world)]
+    parts = [list(net.sampling.Picks(images, batch, 7, 0, last, r, world)) for r in range(world)]
     assert [sum(step, []) for step in zip(*parts, strict=True)] == whole
-    assert list(net.data.Picks(images, batch, 7, first, last)) == whole[first:]
+    assert list(net.sampling.Picks(images, batch, 7, first, last)) == whole[first:]
 
 
 # --- labels ---------------------------------------------------------------------------------
@@ -271,7 +272,7 @@ def test_sizes_that_differ_are_named(net: SimpleNamespace) -> None:
     fake.labels = fake.labels.T
     with pytest.raises(net.runtime.Stop, match="the image is 20 x 30, its label map 30 x 20"):
         net.data.read_pair(fake, 0)
-    samples = net.data.Samples(fake, (16, 16), None, None, False, 0)
+    samples = net.sampling.Samples(fake, (16, 16), None, None, False, 0)
     assert isinstance(samples[[(0, 0)]], net.runtime.Stop)
 
 
@@ -417,7 +418,7 @@ def test_binary_cross_entropy(work: Path) -> None:
         logits[:, 0][keep], masks[keep].float()
     )
     assert float(kit.train.total_loss(logits, masks)) == pytest.approx(float(expected), rel=1e-5)
-    assert kit.data.CLASSES == 2
+    assert kit.inputs.CLASSES == 2
     sure = kit.scoring.labels_of(torch.tensor([[[[0.2, 0.8]]]]))
     assert sure.long().tolist() == [[[0, 1]]]
 
@@ -451,9 +452,9 @@ def test_scores_against_brute_force(net: SimpleNamespace) -> None:
 def test_no_damage_goes_unnoticed(net: SimpleNamespace, tmp_path: Path) -> None:
     """Flipped bits, cuts and zeroed pages, anywhere in the file."""
     path, rng = tmp_path / "c.pt", random.Random(1)
-    net.runtime.save({"weights": {"a": torch.rand(500)}, "step": 3}, path)
+    net.checkpoints.save({"weights": {"a": torch.rand(500)}, "step": 3}, path)
     whole = path.read_bytes()
-    assert net.runtime.load(path)["step"] == 3
+    assert net.checkpoints.load(path)["step"] == 3
     assert torch.load(path, weights_only=True)["step"] == 3  # plain torch reads it too
     for _ in range(200):
         content = bytearray(whole)
@@ -468,13 +469,13 @@ def test_no_damage_goes_unnoticed(net: SimpleNamespace, tmp_path: Path) -> None:
         path.write_bytes(content)
         if bytes(content) != whole:
             with pytest.raises(net.runtime.Stop, match="damaged"):
-                net.runtime.load(path)
+                net.checkpoints.load(path)
 
 
 def test_a_full_disk_keeps_the_last_state(
     net: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper = net.runtime.Keeper(tmp_path)
+    keeper = net.checkpoints.Keeper(tmp_path)
     state = {"weights": {"a": torch.rand(5)}, "settings": {}, "place": {}}
     keeper.save(state, True)
     before = (tmp_path / "last.pt").read_bytes()
@@ -482,7 +483,7 @@ def test_a_full_disk_keeps_the_last_state(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(net.runtime.os, "fsync", full)
+    monkeypatch.setattr(net.checkpoints.os, "fsync", full)
     keeper.save(state, False)
     keeper.save(state, False)
     with pytest.raises(net.runtime.Stop, match="No space left on device") as stopped:
@@ -498,7 +499,7 @@ def test_compressed_archives_are_refused(net: SimpleNamespace, tmp_path: Path) -
     with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(10_000_000))
     with pytest.raises(net.runtime.Stop, match="compressed"):
-        net.runtime.read_weights(tmp_path / "bomb.pt")
+        net.checkpoints.read_weights(tmp_path / "bomb.pt")
 
 
 def test_modules_do_not_leak(net: SimpleNamespace) -> None:

@@ -27,19 +27,23 @@ class Head:
 
 
 def loss_functions(losses: Losses, heads: Mapping[str, Head], single: bool) -> Code:
-    """One function per loss, and `total_loss` over what the network returns."""
+    """One function per loss, one for all if they are alike, and `total_loss` over the outputs."""
     weighted = any(v.get("class_weights") for v in losses.values())
-    parts = [_KINDS[v["kind"]](name, v, heads[v["output"]]) for name, v in losses.items()]
-    return Code("\n\n\n".join([*parts, _total(losses, weighted, single)]))
+    names = {name: f"{name}_loss" for name in losses}
+    alike = {_KINDS[v["kind"]]("", v, heads[v["output"]]) for v in losses.values()}
+    if len(alike) == 1 and len(losses) > 1:
+        names = {name: str(v["kind"]) for name, v in losses.items()}
+    parts = [_KINDS[v["kind"]](names[name], v, heads[v["output"]]) for name, v in losses.items()]
+    return Code("\n\n\n".join([*dict.fromkeys(parts), _total(losses, names, weighted, single)]))
 
 
-def _total(losses: Losses, weighted: bool, single: bool) -> str:
+def _total(losses: Losses, names: Mapping[str, str], weighted: bool, single: bool) -> str:
     terms = []
     for name, v in losses.items():
         output = "output" if single else f'output["{v["output"]}"]'
         extra = ", weights" if v.get("class_weights") else ""
         factor = "" if v["weight"] == 1 else f"{number(v['weight'])} * "
-        terms.append(f"{factor}{name}_loss({output}, mask{extra})")
+        terms.append(f"{factor}{names[name]}({output}, mask{extra})")
     kind = "Tensor" if single else "dict[str, Tensor]"
     head = f"def total_loss(output: {kind}, mask: Tensor"
     head += ", weights: Tensor) -> Tensor:" if weighted else ") -> Tensor:"
@@ -53,9 +57,7 @@ def _cross_entropy(name: str, v: Mapping[str, Any], head: Head) -> str:
     arguments = "logits, mask, weights" if weighted else "logits, mask"
     total = f'F.cross_entropy({arguments}, ignore_index=IGNORE, reduction="sum")'
     lines = [
-        f'    """{first};\n\n    {_DIVIDED[v["reduction"]]}\n    """'
-        if len(first) > 75
-        else f'    """{first}.\n\n    {_DIVIDED[v["reduction"]]}\n    """',
+        f'    """{first}.\n\n    {_divided(v)}\n    """',
         *_enlarged(head),
         f"    total = {total}",
         *_reduced(v["reduction"], weighted),
@@ -66,7 +68,7 @@ def _cross_entropy(name: str, v: Mapping[str, Any], head: Head) -> str:
 def _binary(name: str, v: Mapping[str, Any], head: Head) -> str:
     lines = [
         f'    """Binary cross entropy of the pixels that are not IGNORE.\n\n'
-        f'    {_DIVIDED[v["reduction"]]}\n    """',
+        f'    {_divided(v)}\n    """',
         *_enlarged(head),
         "    valid = mask != IGNORE",
         "    truth = (mask == 1).float()",
@@ -84,14 +86,20 @@ _KINDS: dict[str, Callable[[str, Mapping[str, Any], Head], str]] = {
 _DIVIDED = {
     "mean": "Their sum divided by the sum of their weights.",
     "valid_pixels": "Their sum divided by their number, whatever the weights (as Caffe does).",
+    "unweighted": "Their sum divided by their number.",
     "batch": "Their sum divided by the number of images (so a sum over pixels).",
     "sum": "Their sum, divided by nothing.",
 }
 
 
+def _divided(v: Mapping[str, Any]) -> str:
+    by_number = v["reduction"] in ("mean", "valid_pixels") and not v.get("class_weights")
+    return _DIVIDED["unweighted" if by_number else v["reduction"]]
+
+
 def _signature(name: str, weighted: bool) -> str:
     extra = ", weights: Tensor" if weighted else ""
-    return f"def {name}_loss(logits: Tensor, mask: Tensor{extra}) -> Tensor:"
+    return f"def {name}(logits: Tensor, mask: Tensor{extra}) -> Tensor:"
 
 
 def _enlarged(head: Head) -> list[str]:
