@@ -110,12 +110,14 @@ def _pad(cell: str, width: int, left: bool) -> str:
 
 def as_markdown(checked: Checked, table: Table) -> str:
     """The same as a Markdown table."""
+    lines = [f"## {_title(checked)}", "", *(f"- {f.strip()}" for f in facts(checked, table)), ""]
+    return "\n".join(lines) + "\n" + layers_markdown(table)
+
+
+def layers_markdown(table: Table) -> str:
+    """The layers alone, as a Markdown table."""
     columns = _columns(table)
     lines = [
-        f"## {_title(checked)}",
-        "",
-        *(f"- {fact}" for fact in facts(checked, table)),
-        "",
         "| " + " | ".join(c.title for c in columns) + " |",
         "|" + "|".join("---" if c.left else "---:" for c in columns) + "|",
     ]

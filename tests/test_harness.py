@@ -87,6 +87,10 @@ CASES: dict[str, Checked] = {
     "coarse": checked(sizes={"logits": lambda side: side // 8}),
     "aux": two(aux="train"),
     "two": two(),
+    "alike": checked(
+        outputs={"logits": 3, "aux": 3},
+        losses={"seg": CROSS_ENTROPY, "aux": {**CROSS_ENTROPY, "output": "aux", "weight": 0.4}},
+    ),
     "fixed": checked(image=("N", 3, 224, 224), sizes={"logits": lambda side: side}),
     "free": checked(domain=Domain()),
     "floors": checked(domain=Domain().multiple(symbol("H") // 2 + symbol("H") // 3, 5)),
@@ -120,6 +124,11 @@ def test_emitted_files_are_ascii_python_without_segc(name: str) -> None:
                 assert (node.module or "").split(".")[0] in ALLOWED
             if isinstance(node, ast.Name):
                 assert node.id not in {"eval", "exec", "__import__", "compile"} or file == "eval.py"
+
+
+def test_the_modules_shadow_nothing() -> None:
+    """A script's folder comes first on Python's path: no module may hide another."""
+    assert not OWN & {*sys.stdlib_module_names, "torch", "torchvision", "numpy", "PIL", "segc"}
 
 
 def test_a_person_would_have_laid_them_out_so(folders: Path) -> None:

@@ -370,6 +370,13 @@ def test_median_frequency_against_its_definition(net: SimpleNamespace) -> None:
     assert found.tolist() == pytest.approx([middle / f for f in frequency])
 
 
+def test_median_frequency_of_nothing(net: SimpleNamespace) -> None:
+    """A split whose label maps are all ignored, or all at fault."""
+    ignored = torch.full((2, 3, 4), 255, dtype=torch.uint8)
+    for masks in (ignored, []):
+        assert net.data.median_frequency(net.data.count_labels(masks)).tolist() == [0, 0, 0]
+
+
 def test_median_frequency_of_camvid(work: Path) -> None:
     kit = load(emit(work / "eleven", checked(outputs={"logits": 11}), classes=11))
     split = kit.data.camvid(shared_data() / "camvid", "train")
@@ -404,6 +411,19 @@ def test_cross_entropy_against_a_direct_sum(work: Path, reduction: str, weights:
     assert float(total_loss(logits, masks, *extra)) == pytest.approx(total / by, rel=1e-5)
     nothing = total_loss(logits, torch.full_like(masks, 255), *extra)
     assert float(nothing) == 0
+
+
+def test_losses_that_are_alike_share_a_function(work: Path) -> None:
+    losses = {"seg": CROSS_ENTROPY, "aux": {**CROSS_ENTROPY, "output": "aux", "weight": 0.4}}
+    given = checked(outputs={"logits": 3, "aux": 3}, losses=losses)
+    folder = emit(work / "alike", given)
+    assert (folder / "train.py").read_text().count("F.cross_entropy(") == 1
+    masks, (one, two) = random_masks(), torch.randn(2, 5, 3, 12, 10)
+    a, b = (
+        torch.nn.functional.cross_entropy(logits, masks, ignore_index=255) for logits in (one, two)
+    )
+    found = load(folder).train.total_loss({"logits": one, "aux": two}, masks)
+    assert float(found) == pytest.approx(float(a + 0.4 * b), rel=1e-5)
 
 
 def test_binary_cross_entropy(work: Path) -> None:

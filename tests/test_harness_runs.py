@@ -31,6 +31,9 @@ from harness_kit import (  # noqa: E402
     wait_for,
 )
 
+from segc.build import build  # noqa: E402
+from segc.source import Source  # noqa: E402
+
 QUICK = ("--crop", 32, 32, "--workers", 0, "--log-every", 5)
 
 
@@ -284,6 +287,50 @@ def test_eval_writes_the_contract_keys(work: Path, net: Path, runner: Runner, wh
     assert 0 < scores["mean_accuracy"] <= 1 and 0 < scores["pixel_accuracy"] <= 1
     status, text = runner.run(net, "eval.py", *weights, "--scales", 1, 1.5, "--flip")
     assert status == 0 and "mean" in text
+
+
+def scores_of(runner: Runner, folder: Path, report: Path, *arguments: object) -> dict[str, Any]:
+    status, text = runner.run(folder, "eval.py", "--workers", 0, "--json", report, *arguments)
+    assert status == 0, text
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found
+
+
+FORGOTTEN_SHIFT = ("bias * scale + shift", "bias * scale")
+
+
+@pytest.mark.parametrize("change", [(), FORGOTTEN_SHIFT])
+def test_the_deploy_network_scores_the_same(
+    work: Path, runner: Runner, change: tuple[str, str] | tuple[()]
+) -> None:
+    """A built network, trained for a moment; a wrong conversion is seen in its scores."""
+    spec = Source.open(str(Path(__file__).resolve().parents[1] / "specs" / "segnet_basic.yaml"))
+    folder, out = work / f"built{len(change)}", work / f"built{len(change)}_run"
+    folder.mkdir()
+    for name, text in build(spec, {"width": 8}).files.items():
+        if name == "deploy.py" and change:
+            assert change[0] in text
+            text = text.replace(*change)
+        (folder / name).write_text(text, encoding="utf-8")
+    status, text = runner.run(folder, "train.py", "--out", out, "--max-steps", 30, *QUICK)
+    assert status == 0, text
+    weights, report = ("--weights", out / "last.pt"), out / "scores.json"
+    plain = scores_of(runner, folder, report, *weights)
+    deployed = scores_of(runner, folder, report, *weights, "--deploy")
+    assert (plain["deploy"], deployed["deploy"]) == (False, True)
+    close = pytest.approx(plain["pixel_accuracy"], abs=2e-4)  # a rounding may turn a pixel or two
+    assert (deployed["pixel_accuracy"] == close) == (not change)
+    if not change:
+        assert deployed["iou"] == pytest.approx(plain["iou"], abs=2e-3)
+
+
+def test_deploy_of_a_trained_network(work: Path, net: Path, runner: Runner, whole: Path) -> None:
+    """Against torch's own folding, at a size that is padded and over scales and mirror images."""
+    weights = ("--weights", whole / "best.pt", "--scales", 0.7, 1, "--flip")
+    plain = scores_of(runner, net, work / "plain.json", *weights)
+    deployed = scores_of(runner, net, work / "deployed.json", *weights, "--deploy")
+    assert plain["miou"] > 0.7
+    assert deployed["iou"] == pytest.approx(plain["iou"], abs=2e-3)
 
 
 def test_bad_label_is_named_before_it_is_met(work: Path, net: Path, runner: Runner) -> None:

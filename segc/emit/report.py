@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from segc.analyse import reference_sizes, table
+from segc.analyse import Sizes, Table, reference_sizes, table
 from segc.check import Checked
-from segc.summary import as_markdown
+from segc.summary import layers_markdown, mib
 
 
 def report(checked: Checked, command: str, deploy: Iterable[str]) -> str:
@@ -18,24 +18,36 @@ def report(checked: Checked, command: str, deploy: Iterable[str]) -> str:
     found = table(checked, sizes)
     lines = [
         *_head(checked, command),
+        "![Diagram of the network](diagram.svg)",
+        "",
         "## Input sizes",
         "",
         *_accepted(checked),
         "",
         "## Layers",
         "",
-        f"At {_shown(sizes)}.",
+        *_costs(found, sizes),
         "",
-        as_markdown(checked, found).rstrip("\n"),
+        layers_markdown(found).rstrip("\n"),
         "",
         *_training(checked),
         "## Deploy module",
         "",
         *deploy,
-        "",
-        "![Diagram of the network](diagram.svg)",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _costs(found: Table, sizes: Sizes) -> list[str]:
+    totals = found.totals
+    frozen = totals.params - totals.trainable
+    note = f", {frozen:,} of them frozen" if frozen else ""
+    memory = f"{mib(totals.activation_bytes)} MiB, {mib(totals.peak_bytes)} MiB of them"
+    return [
+        f"{totals.params:,} parameters{note}.",
+        f"At {_shown(sizes)}: {totals.macs:,} multiply-accumulates,",
+        f"activations of {memory} at most at once (float32, inference).",
+    ]
 
 
 def _head(checked: Checked, command: str) -> list[str]:
@@ -50,16 +62,17 @@ def _head(checked: Checked, command: str) -> list[str]:
     return lines
 
 
-def _shown(sizes: dict[str, tuple[int, ...]]) -> str:
+def _shown(sizes: Sizes) -> str:
     return ", ".join(f"`{n}` {'x'.join(str(d) for d in s)}" for n, s in sizes.items())
 
 
 def _accepted(checked: Checked) -> list[str]:
     symbols = [d for i in checked.graph.inputs.values() for d in i.shape[1:] if isinstance(d, str)]
     lines = [f"- {checked.domain.describe(s)}" for s in dict.fromkeys(symbols)]
-    if checked.reasons:
-        lines += ["", "What asks for it:", ""]
-        lines += [f"- `{r.node}` (line {r.loc.line}): {r.text}" for r in checked.reasons]
+    if checked.domain.constraints():
+        lines += ["", "Layers that limit them, and what would happen otherwise:", ""]
+        first = {r.node: r for r in reversed(checked.reasons)}
+        lines += [f"- `{n}` (line {r.loc.line}): {r.text}" for n, r in reversed(first.items())]
     return lines or ["- fixed by the spec"]
 
 
