@@ -19,9 +19,12 @@ from pathlib import Path
 
 import torch
 
-from data import KINDS, accepted_size, open_split
+from checkpoints import load_strict, read_weights
+from data import KINDS, open_split
+from deploy import from_model
+from inputs import accepted_size
 from model import Dilation10Cityscapes
-from runtime import join, load_strict, pick_device, read_weights, run
+from runtime import join, pick_device, run
 from scoring import evaluate, scores, table
 
 
@@ -41,6 +44,7 @@ def arguments() -> argparse.Namespace:
     add("--resize", type=int, nargs=2, metavar=("H", "W"), help="size of images (as trained)")
     add("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="average over scales")
     add("--flip", action="store_true", help="average over the mirrored image as well")
+    add("--deploy", action="store_true", help="score the network of deploy.py, converted from CKPT")
     add("--device", default="auto", help="cpu, cuda, cuda:1 (auto)")
     add("--amp", choices=("off", "bf16", "fp16"), default="off", help="mixed precision (off)")
     add("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that read data")
@@ -57,8 +61,10 @@ def main() -> None:
     rank, world = join(device)
     weights, settings = read_weights(args.weights)
     fixed = args.resize or settings.get("resize")
-    model = Dilation10Cityscapes()
+    model: torch.nn.Module = Dilation10Cityscapes()
     load_strict(model, weights, args.weights)
+    if args.deploy:
+        model = from_model(model)
     model.to(device).to(memory_format=torch.channels_last)
 
     size = tuple(settings.get("scene") or accepted_size(96, 96))
@@ -80,8 +86,14 @@ def main() -> None:
     result = scores(matrix, split.names)
     print(table(result))
     if args.json:
-        about = {"weights": str(args.weights), "data": args.data, "split": args.split}
-        text = json.dumps({**about, "images": len(split), **result}, indent=2)
+        about = {
+            "weights": str(args.weights),
+            "deploy": args.deploy,
+            "data": args.data,
+            "split": args.split,
+            "images": len(split),
+        }
+        text = json.dumps({**about, **result}, indent=2)
         args.json.write_text(text + "\n", encoding="utf-8")
 
 

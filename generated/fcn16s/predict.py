@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from data import own_names, pillow, read_image, to_input
+from checkpoints import load_strict, read_weights
+from inputs import own_names, pillow, read_image, to_input
 from model import FCN16s
-from runtime import load_strict, pick_device, read_weights, run
+from runtime import pick_device, run
 from scoring import labels_of, probabilities_of
 
 

@@ -17,11 +17,10 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -30,20 +29,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data import (
-    IGNORE,
-    KINDS,
-    Picks,
-    Samples,
-    Split,
-    accepted_size,
-    accepts,
-    open_split,
+from checkpoints import (
+    Keeper,
+    Place,
+    load_fitting,
+    load_optimizer,
+    load_strict,
+    same_settings,
+    saved_state,
 )
+from data import KINDS, fingerprint, open_split
+from inputs import IGNORE, accepted_size, accepts
 from model import FCN32s
 from runtime import (
     Interrupt,
-    Keeper,
     Log,
     Progress,
     Stop,
@@ -51,16 +50,12 @@ from runtime import (
     autocast,
     ignore_signals,
     join,
-    load,
-    load_fitting,
-    load_optimizer,
-    load_strict,
     lock,
-    newest,
     pick_device,
     run,
     wait_for_all,
 )
+from sampling import Picks, Samples
 from scoring import evaluate, scores
 
 # The recipe: what the command line does not say otherwise.
@@ -194,46 +189,6 @@ def settle(args: argparse.Namespace) -> None:
         raise Stop(f"--crop {args.crop[0]} {args.crop[1]}: {text} {height} {width}", 2)
 
 
-def fingerprint(split: Split) -> str:
-    """A digest of the names of all files, to notice on resume that the data have changed."""
-    names = "\n".join(Path(split.name(i)).name for i in range(len(split)))
-    return hashlib.sha256(names.encode()).hexdigest()[:16]
-
-
-@dataclass
-class Place:
-    """How far the run is; saved with the weights, so that a resumed run is the same run."""
-
-    step: int = 0
-    evaluated: int = 0  # step of the last validation
-    best: float = -1.0  # best validation mIoU so far
-    loss: float = 0.0  # summed since the last line of the log
-    count: int = 0  # steps in that sum
-
-
-def saved_state(args: argparse.Namespace) -> dict[str, Any] | None:
-    """The state to go on from; None starts afresh."""
-    if args.resume == "auto":
-        return newest(args.out)
-    if args.resume:
-        state = load(Path(args.resume))
-        if not {"weights", "optimizer", "scaler", "place", "settings"} <= state.keys():
-            raise Stop(f"{args.resume} holds weights only: use --init-from")
-        return state
-    if (args.out / "last.pt").exists():
-        raise Stop(f"{args.out} holds a run: go on with --resume auto, or take another --out", 2)
-    return None
-
-
-def same_settings(saved: dict[str, Any], now: dict[str, Any], allowed: list[str]) -> None:
-    """A resumed run must be the run that was stopped, unless a difference is allowed by name."""
-    changed = [key for key in now if saved.get(key) != now[key] and key not in allowed]
-    if changed:
-        lines = [f"  {key}: {saved.get(key)} -> {now[key]}" for key in changed]
-        hint = f"allow it with --allow {' '.join(changed)}, or take another --out"
-        raise Stop("\n".join(["the saved run had other settings:", *lines, hint]))
-
-
 def main() -> None:
     args = arguments()
     settle(args)
@@ -256,7 +211,7 @@ def main() -> None:
         raise Stop(f"{len(train_set)} training images do not fill a batch of {args.batch_size}")
     per_epoch = len(train_set) // args.batch_size
     steps = args.max_steps or args.epochs * per_epoch
-    eval_every, save_every = args.eval_every or per_epoch, args.save_every
+    eval_every = args.eval_every or per_epoch
     samples = Samples(train_set, args.crop, args.resize, None, False, args.seed)
 
     # Network and optimizer. Channels last is the faster layout for convolutions on CPU and GPU.
@@ -284,7 +239,7 @@ def main() -> None:
         "processes": world,
     }
     at = Place()
-    saved = saved_state(args)
+    saved = saved_state(args.out, args.resume)
     if saved is not None:
         same_settings(saved["settings"], settings, args.allow)
         load_strict(network, saved["weights"], args.out)
@@ -343,12 +298,13 @@ def main() -> None:
         if due and not stopping:
             result = scores(matrix, val_set.names)
             miou = result["miou"] or 0.0
-            better, at.evaluated, at.best = miou > at.best, at.step, max(at.best, miou)
+            better = miou > at.best
+            at.evaluated, at.best = at.step, max(at.best, miou)
             if log:
                 log.write(at.step, **{f"val_{key}": value for key, value in result.items()})
                 progress.end()
                 print(f"step {at.step}: validation mIoU {100 * miou:.2f}", flush=True)
-        if log and (at.step > start or due) and (due or stopping or at.step % save_every == 0):
+        if log and (at.step > start or due) and (due or stopping or at.step % args.save_every == 0):
             state = {
                 "weights": network.state_dict(),
                 "optimizer": optimizer.state_dict(),

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from data import CLASSES, IGNORE, Split, Whole, accepted_size, mirror
+from data import Split
+from inputs import CLASSES, IGNORE, accepted_size, mirror
 from runtime import Progress, Stop, autocast, ignore_signals
+from sampling import Whole
 
 
 def logits_of(model: nn.Module, image: Tensor) -> Tensor:
