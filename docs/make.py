@@ -1,4 +1,4 @@
-"""Write the generated pages: docs/ops.md, docs/diagnostics.md, docs/segc.schema.json, specs/README.md.
+"""Write the generated pages: operators, diagnostics and schema in docs/, the table in specs/.
 
 python docs/make.py [--check]     --check: exit 1 if a page on disk is out of date
 """
@@ -34,9 +34,10 @@ def zoo_page() -> str:
     lines = [
         "# The networks",
         "",
-        "Written by `docs/make.py`. MACs are multiply-accumulates of convolutions and linear layers, at",
-        "the size the spec trains on (224 for classifiers); stride is the coarsest one a convolution",
-        "with a window works at, field the receptive field of the first output, both in input pixels.",
+        "Written by `docs/make.py`. MACs are multiply-accumulates of convolutions and linear layers,",
+        "at the size the spec trains on (224 for classifiers); stride is the coarsest one a",
+        "convolution with a window works at, field the receptive field of the first output, both in",
+        "input pixels.",
         "",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),
@@ -63,10 +64,10 @@ def zoo_row(path: Path) -> list[str]:
     ]
     strides = [max(row.stride) for row in windows if row.stride]
     field = out.receptive_field or (None, None)
-    title = graph.title.replace("|", "/")
+    title, built = graph.title.replace("|", "/"), f"../generated/{path.stem}"
     return [
         f"[{path.stem}]({path.name})",
-        f"[{title}](../generated/{path.stem}/report.md) ([picture](../generated/{path.stem}/diagram.svg))",
+        f"[{title}]({built}/report.md) ([picture]({built}/diagram.svg))",
         f"{found.totals.params:,}",
         si(found.totals.macs),
         ", ".join("x".join(str(d) for d in s[2:]) or "x".join(map(str, s)) for s in sizes.values()),
