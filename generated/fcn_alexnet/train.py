@@ -156,8 +156,7 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     """Parameters by the first line of GROUPS whose pattern matches; the rest train at the base."""
     rows = [*GROUPS, ("*", 1.0, 1.0)]
     groups: list[dict[str, Any]] = [
-        {"params": [], "factor": factor, "weight_decay": WEIGHT_DECAY * decay}
-        for _, factor, decay in rows
+        {"params": [], "factor": lr, "weight_decay": WEIGHT_DECAY * share} for _, lr, share in rows
     ]
     matched = set()
     for name, parameter in model.named_parameters():
