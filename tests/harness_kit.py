@@ -183,6 +183,8 @@ for line in sys.stdin:
         print(os.waitstatus_to_exitcode(status), flush=True)
     while not order["wait"]:
         line = sys.stdin.readline()
+        if not line:
+            break
         if line.strip() == "wait":
             _, status = os.waitpid(child, 0)
             print(os.waitstatus_to_exitcode(status), flush=True)
@@ -197,6 +199,7 @@ class Runner:
         self.work = work
         self.log = work / "output.txt"
         self.last = 0  # id of the process started last
+        self.unfinished = False  # started, and `finish` has not been called
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", ZYGOTE],
@@ -208,12 +211,20 @@ class Runner:
 
     def close(self) -> None:
         assert self.process.stdin and self.process.stdout
+        self._give_up()
         self.process.stdin.close()
         self.process.wait(20)
         self.process.stdout.close()
 
+    def _give_up(self) -> None:
+        """End a run that a failed test left behind."""
+        if self.unfinished:
+            kill(self.last)
+            self.finish()
+
     def _order(self, folder: Path, script: str, args: Sequence[object], wait: bool) -> int:
         assert self.process.stdin and self.process.stdout
+        self._give_up()
         self.log.unlink(missing_ok=True)
         order = {
             "folder": str(folder),
@@ -233,21 +244,24 @@ class Runner:
         assert self.process.stdout
         self._order(folder, script, args, True)
         status = int(self.process.stdout.readline())
-        return status, self.log.read_text(encoding="utf-8")
+        return status, self.output()
 
     def output(self) -> str:
         return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
 
     def start(self, folder: Path, script: str, *args: object) -> int:
         """Start without waiting; `finish` must follow."""
-        return self._order(folder, script, args, False)
+        self._order(folder, script, args, False)
+        self.unfinished = True
+        return self.last
 
     def finish(self) -> tuple[int, str]:
         assert self.process.stdin and self.process.stdout
+        self.unfinished = False
         self.process.stdin.write("wait\n")
         self.process.stdin.flush()
         status = int(self.process.stdout.readline())
-        return status, self.log.read_text(encoding="utf-8")
+        return status, self.output()
 
 
 def shared_data() -> Path:

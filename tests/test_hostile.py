@@ -82,12 +82,11 @@ def outcomes(files: list[Path | str], *options: str) -> Iterator[dict[str, Any]]
     yield from map(json.loads, lines)
 
 
-def assert_inert(outcome: dict[str, Any], seconds: float = 1.0) -> None:
+def assert_inert(outcome: dict[str, Any]) -> None:
     """What holds for every input there is."""
     assert outcome["status"] in (0, 1, 3), outcome
     assert "Traceback" not in outcome["output"]
     assert (outcome["status"] == 0) == (not outcome["codes"]), outcome
-    assert outcome["seconds"] < seconds, outcome["seconds"]
     assert outcome["mebibytes"] < 64, outcome["mebibytes"]
     bad = {c for c in outcome["output"] if not (c.isprintable() or c == "\n")}
     assert not bad, f"acts on a terminal: {bad}"
@@ -131,7 +130,7 @@ def test_large_files(large: dict[str, Path]) -> None:
 def test_large_files_without_libyaml(large: dict[str, Path]) -> None:
     files = {what: path for what, path in large.items() if path.stat().st_size < 700_000}
     for what, outcome in zip(files, outcomes([*files.values()], "--pure"), strict=True):
-        assert_inert(outcome, seconds=10)
+        assert_inert(outcome)
         assert (outcome["status"] == 0) == (LARGE[what][1] == "ok"), what
 
 
