@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from segc.analyse import Row, Shape, Sizes, reference_sizes, shapes, table
+from segc.analyse import Row, Shape, Sizes, is_view, reference_sizes, shapes, table
 from segc.check import Checked
 from segc.ir import Node, Ref
 from segc.rewrite import without
@@ -63,7 +63,7 @@ def gather(checked: Checked, sizes: Sizes | None = None) -> Facts:
     concrete = shapes(checked, _env(checked, sizes))
     alias: dict[Ref, Ref] = {}
     for row in rows.rows:
-        if row.node.inputs and _hands_on(checked, row.node):
+        if row.node.inputs and is_view(checked, row.node):
             first = row.node.inputs[0]
             alias[Ref(row.node.name)] = alias.get(first, first)
     steps = {r.node.name: r.stride[0] for r in rows.rows if r.stride and _local(r)}
@@ -82,12 +82,6 @@ def data_inputs(node: Node) -> tuple[Ref, ...]:
         return plain
     named = zip(plain, op.operands, strict=False)
     return tuple(ref for ref, name in named if name not in ("reference", "like"))
-
-
-def _hands_on(checked: Checked, node: Node) -> bool:
-    domain = checked.domain
-    same = lambda a, b: a == b or domain.relation(a, b) == "always"  # noqa: E731
-    return node.absent or node.op.identity(*checked.inputs_of(node), same=same)
 
 
 def _local(row: Row) -> bool:
