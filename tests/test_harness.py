@@ -38,11 +38,12 @@ def loss(**changes: Any) -> dict[str, Any]:
     return {"seg": {**CROSS_ENTROPY, **changes}}
 
 
-def valid() -> Checked:
+def valid(**changes: Any) -> Checked:
     height, width = symbol("H"), symbol("W")
     domain = Domain().multiple(height - 12, 16).multiple(width - 12, 16)
     domain = domain.at_least(height, 188).at_least(width, 188)
-    return checked(sizes={"logits": lambda side: side - 184}, domain=domain)
+    sizes = {"logits": lambda side: side - 184}
+    return checked(sizes=sizes, domain=domain, recipe=recipe(**changes))
 
 
 def two(**only: str) -> Checked:
@@ -58,6 +59,17 @@ GROUPS = [
     {"match": "backbone.*", "lr": 0.1, "weight_decay": 1.0},
     {"match": "*.bias", "lr": 2, "weight_decay": 0},
 ]
+WARPED = {
+    "resize": [250, 300],
+    "scale": [0.5, 2.0],
+    "rotate": {"degrees": 10, "probability": 1.0},
+    "shift": 2.5,
+    "elastic": {"grid": 3, "sigma": 10.0},
+    "flip": True,
+    "color_jitter": {"brightness": 0.25, "contrast": 0.25, "saturation": 0.25, "hue": 0.25},
+    "blur": {"sigma": [0.15, 1.3], "probability": 0.5},
+}
+BY_EPOCH = {"poly": {"power": 0.9, "per": "epoch", "every": 10, "floor": 1e-6}}
 NAMES = [f"a class with a name of some length {i}" for i in range(21)]
 CASES: dict[str, Checked] = {
     "default": checked(losses={}, recipe={}),
@@ -72,6 +84,15 @@ CASES: dict[str, Checked] = {
     ),
     "groups": checked(recipe=recipe(groups=GROUPS, optimizer=ADAM)),
     "sgd_groups": checked(recipe=recipe(groups=GROUPS, optimizer=SGD)),
+    "warped": checked(recipe=recipe(augment=WARPED, schedule=BY_EPOCH)),
+    "warped_margin": valid(augment=WARPED),
+    "turned": checked(
+        recipe=recipe(augment={"rotate": {"degrees": 10, "probability": 0.5}, "resize": [520]})
+    ),
+    "shifted": valid(augment={"shift": 5, "scales": [0.5, 0.75, 1]}),
+    "elastic": checked(recipe=recipe(augment={"elastic": {"grid": 3, "sigma": 10.0}})),
+    "jittered": checked(channels=1, recipe=recipe(augment={"color_jitter": {"contrast": 0.25}})),
+    "saturated": checked(recipe=recipe(augment={"color_jitter": {"saturation": 0.25}})),
     "plain": checked(recipe=without("augment", input={"channels": "bgr", "range": 255})),
     "mean": checked(
         recipe=recipe(normalize={"mean": [104.00699, 116.66877, 122.67892], "std": None})

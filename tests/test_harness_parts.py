@@ -56,7 +56,7 @@ def valid(work: Path) -> SimpleNamespace:
     height, width = symbol("H"), symbol("W")
     domain = Domain().multiple(height - 2, 4).multiple(width - 2, 4)
     domain = domain.at_least(height, 14).at_least(width, 14)
-    recipe = {**RECIPE, "crop": [30, 38]}
+    recipe = {**RECIPE, "crop": [30, 38], "augment": {}}
     shape = {"logits": lambda side: side - 12}
     given = checked(sizes=shape, domain=domain, recipe=recipe)
     return load(emit(work / "valid", given, margin=6))
@@ -95,7 +95,7 @@ def test_image_and_mask_stay_on_each_other(
 ) -> None:
     """The image shows its own labels: away from edges both say the same after scale, flip, crop."""
     crop = (16, 20) if small else (32, 44)
-    samples = net.sampling.Samples(Fake(height, width), crop, None, (0.5, 2.0), True, 1)
+    samples = net.sampling.Samples(Fake(height, width), crop, None, 1, (0.5, 2.0))
     image, mask = samples.sample(epoch, 0)
     assert image.shape == (3, *crop) and mask.shape == crop
     assert set(mask.unique().tolist()) <= {0, 1, 2, 255}
@@ -120,12 +120,13 @@ def test_scaled_masks_are_nearest_neighbours(net: SimpleNamespace) -> None:
                 assert mask[y, x] == fake.labels[source]
 
 
-def test_flip_and_crop_alone_are_exact(net: SimpleNamespace) -> None:
+def test_flip_and_crop_alone_are_exact(work: Path) -> None:
     """Without scaling every pixel is an original pixel, in both maps from the same place."""
     fake = Fake(40, 50)
     y, x = torch.meshgrid(torch.arange(40), torch.arange(50), indexing="ij")
     fake.pixels = torch.stack([y, x, fake.labels.long()]).to(torch.uint8)
-    samples = net.sampling.Samples(fake, (16, 20), None, None, True, 3)
+    flipped = checked(recipe={**RECIPE, "augment": {"flip": True}})
+    samples = load(emit(work / "flipped", flipped)).sampling.Samples(fake, (16, 20), None, 3)
     seen = set()
     for epoch in range(60):
         image, mask = samples.sample(epoch, 0)
@@ -138,7 +139,7 @@ def test_flip_and_crop_alone_are_exact(net: SimpleNamespace) -> None:
 
 def test_samples_are_a_function_of_seed_epoch_index(net: SimpleNamespace) -> None:
     def draw(seed: int, epoch: int) -> Any:
-        return net.sampling.Samples(Fake(40, 50), (16, 20), None, (0.5, 2.0), True, seed).sample(
+        return net.sampling.Samples(Fake(40, 50), (16, 20), None, seed, (0.5, 2.0)).sample(
             epoch, 0
         )[0]
 
@@ -149,7 +150,7 @@ def test_samples_are_a_function_of_seed_epoch_index(net: SimpleNamespace) -> Non
 def test_valid_convolutions_get_their_margin(valid: SimpleNamespace) -> None:
     """The window of labels lies in the middle of the window the network sees, mirrored outside."""
     fake = Fake(40, 50)
-    samples = valid.sampling.Samples(fake, (30, 38), None, None, False, 3)
+    samples = valid.sampling.Samples(fake, (30, 38), None, 3)
     for epoch in range(30):
         image, mask = samples.sample(epoch, 0)
         assert image.shape == (3, 30, 38) and mask.shape == (18, 26)
@@ -272,7 +273,7 @@ def test_sizes_that_differ_are_named(net: SimpleNamespace) -> None:
     fake.labels = fake.labels.T
     with pytest.raises(net.runtime.Stop, match="the image is 20 x 30, its label map 30 x 20"):
         net.data.read_pair(fake, 0)
-    samples = net.sampling.Samples(fake, (16, 16), None, None, False, 0)
+    samples = net.sampling.Samples(fake, (16, 16), None, 0, (0.5, 2.0))
     assert isinstance(samples[[(0, 0)]], net.runtime.Stop)
 
 

@@ -61,11 +61,11 @@ def test_a_full_recipe() -> None:
     assert found["optimizer"] == {
         "sgd": {"lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 5e-4}
     }
-    assert found["schedule"] == {"step": {"size": 1000, "gamma": 0.1}}
+    assert found["schedule"] == {"step": {"size": 1000, "gamma": 0.1, "per": "step"}}
     assert found["normalize"] == {"mean": [104.0, 116.5, 122], "std": None}
     assert found["groups"][1] == {"match": "*.bias", "lr": 2, "weight_decay": 0}
     assert set(found) == set(FULL_KEYS)
-    assert recipe("schedule: cosine\n")[0] == {"schedule": {"cosine": {}}}
+    assert recipe("schedule: cosine\n")[0] == {"schedule": {"cosine": {"per": "step"}}}
 
 
 FULL_KEYS = [line.split(":")[0] for line in FULL.splitlines() if line[0].isalpha()]

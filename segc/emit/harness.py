@@ -13,7 +13,7 @@ from typing import Any
 
 from segc.check import Checked
 from segc.dim import Dim, DimLike, Domain, symbols
-from segc.emit import recipe_code
+from segc.emit import augment_code, recipe_code, schedule_code
 from segc.emit.pieces import WIDTH, Code, block, joined, lit, number, prose
 from segc.emit.recipe_code import Head
 from segc.ir import Graph
@@ -210,9 +210,6 @@ def _size_slots(domain: Domain, facts: Facts) -> dict[str, Any]:
         "math_names": Code(", ".join(n for n in ("ceil", "floor") if f"{n}(" in body)),
         "margin": Code(str(margin)) if margin else "",
         "margin_import": Code("MARGIN, " if margin else ""),
-        "sampling_inputs": _import(
-            "inputs", SAMPLING_NAMES + (("MARGIN", "mirror") if margin else ())
-        ),
         "scene": Code(
             "(args.crop[0] - 2 * MARGIN, args.crop[1] - 2 * MARGIN) if args.crop else (96, 96)"
             if margin
@@ -253,6 +250,7 @@ def _training_slots(
     heads = {v["output"]: Head(v["output"], v["output"] in facts.coarse) for v in losses.values()}
     counted, grouped = weights == "median_frequency", bool(recipe.get("groups"))
     augment = recipe.get("augment") or {}
+    sampled = [*SAMPLING_NAMES, *augment_code.inputs(augment, facts.margin or 0)]
     source = recipe_code.loss_functions(losses, heads, single)
     stdlib = [
         "import argparse",
@@ -271,7 +269,8 @@ def _training_slots(
         "knobs": recipe_code.knobs(recipe, weights),
         "losses": source,
         "functional": Code("yes") if "F." in source else "",
-        "schedule": recipe_code.schedule(recipe),
+        "schedule": schedule_code.decay(recipe),
+        "rate": schedule_code.rate(recipe),
         "groups": Code(recipe_code.GROUPS) if grouped else "",
         "group_rate": Code('lr * group["factor"]' if grouped else "lr"),
         "recompute_bn": Code(recipe_code.RECOMPUTE_BN) if recipe.get("recompute_bn") else "",
@@ -280,8 +279,9 @@ def _training_slots(
         "pass_weights": Code(", weights" if weights else ""),
         "optimizer": recipe_code.optimizer(recipe),
         "length": Code("max_steps" if recipe.get("max_steps") else "epochs"),
-        "scale": Code("SCALE" if augment.get("scale") else "None"),
-        "flip": Code(str(bool(augment.get("flip")))),
+        "sampling_inputs": _import("inputs", sampled),
+        "samples": augment_code.samples(augment),
+        **augment_code.slots(augment, facts.channels, facts.margin or 0),
         "ddp_unused": Code("" if single else ", find_unused_parameters=True"),
     }
 

@@ -6,6 +6,7 @@ What each key takes stands in recipe_table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from segc.diag import Report, did_you_mean
@@ -48,11 +49,27 @@ def read_recipe(node: YNode, report: Report) -> Data:
     if "max_steps" in found and "epochs" in found:
         place = reader.locs.get("epochs")
         report.error("SEG603", "both `max_steps` and `epochs` are given", place, hint="keep one")
-    scale = (found.get("augment") or {}).get("scale")
-    if scale and scale[0] > scale[1]:
-        place = reader.locs.get("augment.scale")
-        report.error("SEG105", "`scale` is [smallest, largest]", place, hint="swap the numbers")
+    _check_augment(found.get("augment") or {}, reader.locs, report)
+    _check_milestones(found.get("schedule") or {}, reader.locs, report)
     return Data(found, reader.locs)
+
+
+def _check_augment(values: Mapping[str, Any], locs: Mapping[str, Loc], report: Report) -> None:
+    ranges = {"scale": values.get("scale"), "blur.sigma": (values.get("blur") or {}).get("sigma")}
+    for path, given in ranges.items():
+        if given and given[0] > given[1]:
+            text = f"`{path.rpartition('.')[2]}` is [smallest, largest]"
+            report.error("SEG105", text, locs.get(f"augment.{path}"), hint="swap the numbers")
+    if values.get("scale") and values.get("scales"):
+        place = locs.get("augment.scales")
+        report.error("SEG603", "both `scale` and `scales` are given", place, hint="keep one")
+
+
+def _check_milestones(values: Mapping[str, Any], locs: Mapping[str, Loc], report: Report) -> None:
+    given = (values.get("milestones") or {}).get("at") or []
+    if given != sorted(set(given)):
+        place = locs.get("schedule.milestones.at")
+        report.error("SEG105", "`at` is in ascending order", place, hint="sort the numbers")
 
 
 def read_losses(node: YNode, report: Report, outputs: Iterable[str]) -> Data:
@@ -146,6 +163,8 @@ class _Reader:
     def value(self, node: YNode, f: Field, name: str, path: str) -> Any:
         """The value of one key, or None after a report."""
         if f.kind == "section":
+            if f.short and isinstance(node, Scalar):
+                node = _spelled_out(node, f)
             return self.section(node, f.fields, f"`{name}`", path + ".")
         if f.kind == "one_of":
             return self.one_of(node, f, name, path)
@@ -159,6 +178,8 @@ class _Reader:
             return None if word == "none" else word
         if f.kind == "names":
             return [self.scalar(item, Field("text", ""), name) for item in self.items(node, name)]
+        if f.kind == "sides":
+            return self.sides(node, f, name)
         if f.kind in ("ints", "numbers", "weights"):
             return self.numbers(node, f, name)
         return self.scalar(node, f, name)
@@ -203,6 +224,13 @@ class _Reader:
         found = [self.scalar(item, one, name) for item in items]
         return None if not found or None in found else found
 
+    def sides(self, node: YNode, f: Field, name: str) -> list[int] | None:
+        """[shorter side] or [height, width]."""
+        if isinstance(node, Sequence_):
+            return self.numbers(node, replace(f, kind="ints", count=2), name)
+        side = self.scalar(node, replace(f, kind="int"), name)
+        return None if side is None else [side]
+
     def scalar(self, node: YNode, f: Field, name: str) -> Any:
         if f.kind == "word":
             return self.word(node, f, name)
@@ -234,6 +262,12 @@ class _Reader:
         hint = hint or f"one of {', '.join(str(c) for c in f.choices)}"
         self.report.error("SEG105", f"{_shown(node)} is not a `{name}`", node.loc, hint=hint)
         return None
+
+
+def _spelled_out(node: Scalar, f: Field) -> Mapping_:
+    """A bare number of a section as the mapping it stands for, every key at its place."""
+    keys = (Scalar(name, node.loc, name, False) for name in f.short)
+    return Mapping_(tuple((key, node) for key in keys), node.loc)
 
 
 _TYPES: dict[str, tuple[Any, str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +15,10 @@ class Field:
     """One key. `kind` says what it takes:
 
     int, number, bool, word (one of `choices`), text, names (list of texts); ints and numbers
-    (lists, of `count` values if given); weights (a word of `choices` or a list of numbers);
-    section (a mapping of `fields`), sections (a list of them), one_of (a mapping with exactly one
-    of `fields`, each a section). `min` is inclusive, `above` exclusive; both hold for every number.
+    (lists, of `count` values if given); sides (an int, or two); weights (a word of `choices` or a
+    list of numbers); section (a mapping of `fields`; a bare number gives those named in `short`),
+    sections (a list of them), one_of (a mapping with exactly one of `fields`, each a section).
+    `min` is inclusive, `above` exclusive; both hold for every number.
     """
 
     kind: str
@@ -28,6 +30,7 @@ class Field:
     choices: tuple[Any, ...] = ()
     count: int | None = None
     fields: Mapping[str, Field] = field(default_factory=dict)
+    short: tuple[str, ...] = ()
 
 
 def _lr() -> Field:
@@ -68,26 +71,116 @@ OPTIMIZERS = {
         },
     ),
 }
+
+
+def _per() -> Field:
+    return Field(
+        "word", "whether it moves with every step or every epoch", "step", choices=("step", "epoch")
+    )
+
+
 SCHEDULES = {
     "constant": Field("section", "the base rate throughout"),
     "poly": Field(
         "section",
         "(1 - step / steps) ** power",
-        fields={"power": Field("number", "exponent", 0.9, above=0)},
+        fields={
+            "power": Field("number", "exponent", 0.9, above=0),
+            "per": _per(),
+            "every": Field("int", "steps for which a rate holds", 1, min=1),
+            "floor": Field("number", "the base rate falls no lower", 0.0, min=0),
+        },
     ),
     "step": Field(
         "section",
         "times gamma every `size` steps",
         fields={
-            "size": Field("int", "optimizer steps between drops", min=1),
+            "size": Field("int", "optimizer steps (or epochs) between drops", min=1),
             "gamma": Field("number", "factor of a drop", 0.1, above=0),
+            "per": _per(),
         },
     ),
-    "cosine": Field("section", "half a cosine wave down to zero"),
+    "milestones": Field(
+        "section",
+        "times gamma at each of the steps named",
+        fields={
+            "at": Field("ints", "optimizer steps (or epochs) of the drops, ascending", min=1),
+            "gamma": Field("number", "factor of a drop", 0.1, above=0),
+            "per": _per(),
+        },
+    ),
+    "cosine": Field("section", "half a cosine wave down to zero", fields={"per": _per()}),
+}
+
+
+def _probability() -> Field:
+    return Field("number", "share of the images it is done to", 1.0, above=0, max=1)
+
+
+def _jitter(doc: str, most: float | None = None) -> Field:
+    return Field("number", doc, 0.0, min=0, max=most)
+
+
+AUGMENT = {
+    "resize": Field("sides", "the shorter side, or height and width, at scale 1, pixels", None, 1),
+    "scale": Field("numbers", "range of a random resize", None, above=0, count=2),
+    "scales": Field("numbers", "factors one of which resizes the image", None, above=0),
+    "rotate": Field(
+        "section",
+        "turn the image about its centre",
+        None,
+        fields={
+            "degrees": Field("number", "largest angle either way", above=0, max=180),
+            "probability": _probability(),
+        },
+        short=("degrees",),
+    ),
+    "shift": Field("number", "pixels the window moves at most, either way", None, above=0),
+    "elastic": Field(
+        "section",
+        "displace a grid of points over the window, and what lies between smoothly with them",
+        None,
+        fields={
+            "grid": Field("int", "points along each side", 3, min=2),
+            "sigma": Field("number", "deviation of the displacements, pixels", 10.0, min=0),
+        },
+    ),
+    "flip": Field("bool", "mirror half of the images left to right", False),
+    "color_jitter": Field(
+        "section",
+        "factors within 1 - x to 1 + x, in random order; hue turns by a share of the circle",
+        None,
+        fields={
+            "brightness": _jitter("of all channels"),
+            "contrast": _jitter("about the mean grey level"),
+            "saturation": _jitter("away from grey"),
+            "hue": _jitter("turned by at most this share of the circle", 0.5),
+        },
+        short=("brightness", "contrast", "saturation", "hue"),
+    ),
+    "blur": Field(
+        "section",
+        "Gaussian blur",
+        None,
+        fields={
+            "sigma": Field("numbers", "range of the deviation, pixels", above=0, count=2),
+            "probability": _probability(),
+        },
+    ),
 }
 RECIPE: dict[str, Field] = {
     "optimizer": Field("one_of", "how weights follow gradients", None, fields=OPTIMIZERS),
     "schedule": Field("one_of", "learning rate over the steps", None, fields=SCHEDULES),
+    "warmup": Field(
+        "section",
+        "the rate grows linearly to the schedule's at first",
+        None,
+        fields={
+            "steps": Field("int", "optimizer steps it takes", min=1),
+            "factor": Field("number", "share of the rate at step 0", 0.01, min=0, max=1),
+        },
+        short=("steps",),
+    ),
     "max_steps": Field("int", "length of the training, optimizer steps", None, min=1),
     "epochs": Field("int", "length of the training, passes over the training set", None, min=1),
     "batch_size": Field("int", "images per step, all processes together", None, min=1),
@@ -96,10 +189,7 @@ RECIPE: dict[str, Field] = {
         "section",
         "random changes of the training images",
         None,
-        fields={
-            "scale": Field("numbers", "range of a random resize", None, above=0, count=2),
-            "flip": Field("bool", "mirror half of the images left to right", False),
-        },
+        fields=AUGMENT,
     ),
     "input": Field(
         "section",
@@ -202,7 +292,7 @@ def _field_schema(f: Field) -> dict[str, Any]:
 def _kind_schema(f: Field) -> dict[str, Any]:
     bounds = {"minimum": f.min, "exclusiveMinimum": f.above, "maximum": f.max}
     limits = {key: bound for key, bound in bounds.items() if bound is not None}
-    number = {"type": "integer" if f.kind in ("int", "ints") else "number", **limits}
+    number = {"type": "integer" if f.kind in ("int", "ints", "sides") else "number", **limits}
     length = {"minItems": f.count, "maxItems": f.count} if f.count else {"minItems": 1}
     numbers = {"type": "array", "items": number, **length}
     match f.kind:
@@ -210,6 +300,9 @@ def _kind_schema(f: Field) -> dict[str, Any]:
             return number
         case "ints" | "numbers":
             return numbers
+        case "sides":
+            pair = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
+            return {"oneOf": [number, pair]}
         case "bool":
             return {"type": "boolean"}
         case "word":
@@ -223,8 +316,17 @@ def _kind_schema(f: Field) -> dict[str, Any]:
         case "sections":
             return {"type": "array", "items": _section_schema(f.fields)}
         case "section":
-            return _section_schema(f.fields)
+            return _short_schema(f)
     return _one_of_schema(f)
+
+
+def _short_schema(f: Field) -> dict[str, Any]:
+    """A section, or the number that stands for the fields in `short`."""
+    section = _section_schema(f.fields)
+    if not f.short:
+        return section
+    tightest = min((f.fields[name] for name in f.short), key=lambda one: one.max or math.inf)
+    return {"oneOf": [_kind_schema(tightest), section]}
 
 
 def _one_of_schema(f: Field) -> dict[str, Any]:
