@@ -106,10 +106,10 @@ def _size_knobs(augment: Augment) -> list[Knob]:
     found = []
     sides = augment.get("resize") or []
     if len(sides) == 1:
-        found.append(Knob("shorter", "int", str(sides[0]), "the image's shorter side, pixels"))
+        found.append(Knob("shorter_side", "int", str(sides[0]), "of the image, pixels"))
     if len(sides) == 2:
-        text = "the image's height and width, pixels"
-        found.append(Knob("size", "tuple[int, int]", f"({sides[0]}, {sides[1]})", text))
+        text = "height and width of the image, pixels"
+        found.append(Knob("base_size", "tuple[int, int]", f"({sides[0]}, {sides[1]})", text))
     if augment.get("scale"):
         text = "range of the random resize"
         found.append(Knob("scale", "tuple[float, float]", _tuple(augment["scale"]), text))
@@ -169,8 +169,8 @@ def _resized(augment: Augment) -> bool:
 def _new_size(augment: Augment) -> str:
     """Lines of `Samples.sample` that make `size` from the image's own."""
     sides = augment.get("resize") or []
-    base = "self.size" if len(sides) == 2 else "mask.shape"
-    factors = ["self.shorter / min(mask.shape)"] if len(sides) == 1 else []
+    base = "self.base_size" if len(sides) == 2 else "mask.shape"
+    factors = ["self.shorter_side / min(mask.shape)"] if len(sides) == 1 else []
     if augment.get("scale"):
         factors.append("rng.uniform(*self.scale)")
     if augment.get("scales"):

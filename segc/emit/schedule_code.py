@@ -1,7 +1,7 @@
 """The learning rate over the steps as emitted Python: constants, `decay`, and the line that asks.
 
-`per: epoch` holds a rate from the start of an epoch to its end, `every` for that many steps: both
-round the step down before the formula. So the last epoch of a polynomial decay trains at
+`per: epoch` holds a rate from the start of an epoch to its end, `every` for that many steps or
+epochs: the step is rounded down before the formula. So the last epoch of a polynomial decay trains at
 (1 / epochs) ** power of the base rate, as a scheduler that steps once an epoch does.
 """
 
@@ -23,7 +23,7 @@ def knobs(recipe: Recipe) -> list[str]:
     if kind == "poly":
         lines.append(f"POWER = {number(values['power'])}  # of the decay to zero")
         if _every(values) > 1:
-            lines.append(f"RATE_EVERY = {values['every']}  # steps for which a rate holds")
+            lines.append(f"RATE_EVERY = {values['every']}  # {unit} for which a rate holds")
         if values.get("floor"):
             lines.append(f"LR_FLOOR = {number(values['floor'])}  # the base rate falls no lower")
     if kind == "step":
@@ -57,23 +57,16 @@ def decay(recipe: Recipe) -> Code:
         "milestones": _milestones(values),
         "cosine": ("half a cosine to zero", "0.5 * (1 + math.cos(math.pi * step / steps))"),
     }[kind]
-    extra, body = "", []
-    if _by_epoch(values):
-        extra = ", per_epoch: int"
-        text += "" if kind in ("step", "milestones") else ", held over each epoch"
-        if kind in ("poly", "cosine"):
-            body.append("step -= step % per_epoch")
-    if kind == "poly" and _every(values) > 1:
-        text += ", held for RATE_EVERY steps"
-        body.append("step -= step % RATE_EVERY")
+    extra = ", per_epoch: int" if _by_epoch(values) else ""
+    held, period = _held(values) if kind in ("poly", "cosine") else ("", "")
     lines = [
         f"def decay(step: int, steps: int{extra}) -> float:",
-        f'    """Factor of the learning rate at a step: {text}."""',
+        f'    """Factor of the learning rate at a step: {text}{held}."""',
     ]
     if recipe.get("warmup"):
         lines.append("    growth = WARMUP_FACTOR + (1 - WARMUP_FACTOR) * step / WARMUP_STEPS")
         result = f"min(1.0, growth) * {result}"
-    lines += [f"    {line}" for line in body]
+    lines += [f"    step -= step % {period}"] if period else []
     return Code("\n".join([*lines, f"    return {result}"]))
 
 
@@ -96,6 +89,16 @@ def _by_epoch(values: Mapping[str, Any]) -> bool:
 
 def _every(values: Mapping[str, Any]) -> int:
     return int(values.get("every") or 1)
+
+
+def _held(values: Mapping[str, Any]) -> tuple[str, str]:
+    """For how long a rate holds: in words, and in steps."""
+    every = _every(values)
+    if _by_epoch(values) and every == 1:
+        return ", held over each epoch", "per_epoch"
+    if _by_epoch(values):
+        return ", held for RATE_EVERY epochs", "(RATE_EVERY * per_epoch)"
+    return (", held for RATE_EVERY steps", "RATE_EVERY") if every > 1 else ("", "")
 
 
 def _step(values: Mapping[str, Any]) -> tuple[str, str]:

@@ -87,7 +87,7 @@ SCHEDULES = {
         fields={
             "power": Field("number", "exponent", 0.9, above=0),
             "per": _per(),
-            "every": Field("int", "steps for which a rate holds", 1, min=1),
+            "every": Field("int", "steps (or epochs) for which a rate holds", 1, min=1),
             "floor": Field("number", "the base rate falls no lower", 0.0, min=0),
         },
     ),
