@@ -1,4 +1,4 @@
-"""Augmentation as emitted, against direct computations: what moves, what is coloured, what is kept."""
+"""Augmentation as emitted, against direct computations: what moves, what changes colour."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Maker = Callable[..., SimpleNamespace]
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Maker:
-    """The emitted modules of a network whose recipe augments so; `margin` for valid convolutions."""
+    """The emitted modules of a network whose recipe augments so, with or without a margin."""
     work, made = tmp_path_factory.mktemp("augment"), {}
 
     def make(augment: dict[str, Any], margin: int = 0, channels: int = 3) -> SimpleNamespace:
@@ -165,7 +165,7 @@ def test_labels_are_never_mixed(build: Maker, margin: int) -> None:
 @pytest.mark.parametrize("margin", [0, 3])
 @pytest.mark.parametrize("side", [(20, 24), (30, 40)])
 def test_warping_by_nothing_changes_nothing(build: Maker, side: Any, margin: int) -> None:
-    """Elastic deformation of no deviation: the window of a plain crop, larger than the image too."""
+    """Elastic deformation of no deviation: the window of a plain crop, of small images too."""
     still = {"elastic": {"grid": 3, "sigma": 0.0}}
     picture = noise(*side)
     crop = (24 + 2 * margin, 28 + 2 * margin)
@@ -181,7 +181,7 @@ def test_warping_by_nothing_changes_nothing(build: Maker, side: Any, margin: int
 
 
 def ours_rng(seed: int, epoch: int) -> random.Random:
-    return random.Random((seed << 64) + (epoch << 32))
+    return random.Random(f"{seed} {epoch} 0")
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
@@ -234,7 +234,7 @@ def test_rotations_fill_the_range(build: Maker) -> None:
 
 
 def test_elastic_displacements_are_those_drawn_at_the_grid(build: Maker) -> None:
-    """Corners, edges and centre of the window move by the draws; between them by bicubic weights."""
+    """Corners, edges and centre of the window move by the draws; bicubic weights between."""
     kit = build({"elastic": ELASTIC})
     field = kit.sampling.displacements(3, 10.0, (41, 61), random.Random(4))
     rng = random.Random(4)
@@ -315,6 +315,15 @@ def test_all_of_it_is_a_function_of_seed_epoch_index(build: Maker) -> None:
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(first[0], other[0]) and torch.equal(first[1], other[1])
+
+
+def test_no_two_images_or_epochs_share_their_draws(build: Maker) -> None:
+    """Every (seed, epoch, index) has a window of its own."""
+    kit, split, seen = build({"flip": True}), noise(1000, 1000), set()
+    for seed, epoch, index in [(s, e, i) for s in range(3) for e in range(12) for i in range(12)]:
+        image, _ = samples_of(kit, split, (8, 8), seed, {}).sample(epoch, index)
+        seen.add(image.numpy().tobytes())
+    assert len(seen) == 3 * 12 * 12
 
 
 # --- colours --------------------------------------------------------------------------------

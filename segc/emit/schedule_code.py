@@ -1,8 +1,8 @@
 """The learning rate over the steps as emitted Python: constants, `decay`, and the line that asks.
 
 `per: epoch` holds a rate from the start of an epoch to its end, `every` for that many steps or
-epochs: the step is rounded down before the formula. So the last epoch of a polynomial decay trains at
-(1 / epochs) ** power of the base rate, as a scheduler that steps once an epoch does.
+epochs: the step is rounded down before the formula. So the last epoch of a polynomial decay trains
+at (1 / epochs) ** power of the base rate, as a scheduler that steps once an epoch does.
 """
 
 from __future__ import annotations
