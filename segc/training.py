@@ -149,6 +149,13 @@ def _check_channels(recipe: Mapping[str, Any], facts: Facts, report: Report) -> 
         if values and len(values) != facts.channels:
             text = f"`{key}` has {len(values)} values, the image {facts.channels} channels"
             report.error("SEG604", text, loc_of(recipe, f"normalize.{key}", None))
+    jitter = (recipe.get("augment") or {}).get("color_jitter") or {}
+    for key in ("saturation", "hue"):
+        if jitter.get(key) and facts.channels != 3:
+            text = f"`{key}` is of colours in 3 channels, the image has {facts.channels}"
+            place = loc_of(recipe, f"augment.color_jitter.{key}", None)
+            hint = "give `brightness` and `contrast` alone"
+            report.error("SEG604", text, place, hint=hint)
 
 
 def _check_classes(checked: Checked, facts: Facts, report: Report) -> None:

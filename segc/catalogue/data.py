@@ -42,15 +42,17 @@ ENTRIES: dict[str, Entry] = {
     ),
     "SEG603": Entry(
         "Two settings exclude each other",
-        "A training is either `max_steps` or `epochs` long; and since there is one map of labels, "
-        "all losses share one `ignore_index` and one set of `class_weights`.",
+        "A training is either `max_steps` or `epochs` long, images are resized by a factor from a "
+        "range (`scale`) or from a list (`scales`); and since there is one map of labels, all "
+        "losses share one `ignore_index` and one set of `class_weights`.",
         bad=_spec(_LOSS, "recipe: {max_steps: 1000, epochs: 10}"),
         good=_spec(_LOSS, "recipe: {max_steps: 1000}"),
     ),
     "SEG604": Entry(
         "As many values as classes or channels are needed",
         "`classes` and a list of `class_weights` have one entry for each class of the network, "
-        "`mean` and `std` one for each channel of the image. When a parameter given with `--set` "
+        "`mean` and `std` one for each channel of the image; only three channels have saturation "
+        "and hue that could be changed. When a parameter given with `--set` "
         "changes the number of classes, names and weights of the spec are left out instead.",
         bad=_spec("losses: {seg: {cross_entropy: logits, class_weights: [1, 2]}}"),
         good=_spec("losses: {seg: {cross_entropy: logits, class_weights: [1, 2, 2]}}"),
