@@ -57,7 +57,7 @@ def stepped(make: Callable[[Any], Any], every: int = 1, lr: float = 1.0) -> list
 
 
 def near(a: list[float], b: list[float]) -> bool:
-    return len(a) == len(b) and all(abs(x - y) <= 1e-9 + 1e-7 * abs(y) for x, y in zip(a, b, strict=True))
+    return len(a) == len(b) and a == pytest.approx(b, rel=1e-7, abs=1e-9)
 
 
 CASES: dict[str, tuple[dict[str, Any], int, Callable[[Any], Any]]] = {

@@ -282,6 +282,7 @@ def _training_slots(
         "sampling_inputs": _import("inputs", sampled),
         "samples": augment_code.samples(augment),
         **augment_code.slots(augment, facts.channels, facts.margin or 0),
+        "synchronized": Code("yes" if any(n.op.synchronized for n in graph.nodes) else ""),
         "ddp_unused": Code("" if single else ", find_unused_parameters=True"),
     }
 
