@@ -425,6 +425,30 @@ def test_colours_leave_labels_and_what_lies_outside(build: Maker, augment: dict[
 # --- what a recipe may say ------------------------------------------------------------------
 
 
+def test_only_colours_have_a_hue() -> None:
+    from segc.build import check_source
+    from segc.diag import Fail
+    from segc.source import Source
+
+    def text(channels: int, jitter: str) -> str:
+        return f"""segc: 1
+model: Net
+inputs: {{image: [N, {channels}, H, W]}}
+layers: {{logits: {{op: conv2d, out_channels: 2, kernel_size: 1}}}}
+outputs: {{logits: logits}}
+losses: {{seg: {{cross_entropy: logits}}}}
+recipe: {{augment: {{color_jitter: {jitter}}}}}
+"""
+
+    check_source(Source.from_text(text(3, "0.25"), "net.yaml"), {})
+    check_source(Source.from_text(text(1, "{brightness: 0.25}"), "net.yaml"), {})
+    with pytest.raises(Fail) as failed:
+        check_source(Source.from_text(text(1, "{hue: 0.25}"), "net.yaml"), {})
+    (only,) = failed.value.diagnostics
+    assert only.code == "SEG604" and "the image has 1" in only.message
+    assert only.loc is not None and (only.loc.line, only.loc.column) == (7, 40)
+
+
 def test_nothing_is_emitted_that_the_recipe_does_not_use(build: Maker) -> None:
     from segc.emit.harness import harness_files
 

@@ -258,6 +258,20 @@ def test_a_synchronised_norm_is_the_batch_norm_on_one_machine() -> None:
         same(sync.state_dict()[name].double(), value.double())
 
 
+def test_processes_without_gpus_are_refused_a_synchronised_norm() -> None:
+    """torch raises in the middle of the first step; train.py says it before it reads data."""
+    from segc.build import check_source
+    from segc.emit.harness import harness_files
+
+    def train(transforms: str) -> str:
+        text = normed(transforms)
+        return harness_files(check_source(Source.from_text(text, "net.yaml"), {}))["train.py"]
+
+    said = 'raise Stop("nn.SyncBatchNorm needs a GPU for each process: use one process here", 2)'
+    assert said in train("  - replace_norm: {layers: trunk, norm: sync}\n")
+    assert "needs a GPU" not in train("")
+
+
 def test_a_synchronised_norm_keeps_what_was_said_of_the_batch_norm() -> None:
     layers = """
   a: {op: batch_norm2d, momentum: 0.03, affine: false}
