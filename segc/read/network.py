@@ -10,7 +10,7 @@ from segc.ir import Graph, Input, Ref
 from segc.op import REGISTRY
 from segc.read.expand import Expander, TooLarge
 from segc.read.inits import read_init
-from segc.read.names import check_identifier, check_local
+from segc.read.names import check_function, check_identifier, check_local
 from segc.read.resolve import BROKEN, Frame
 from segc.read.spec import Spec
 from segc.read.transform import read_transforms
@@ -107,8 +107,8 @@ def _inputs(node: YNode, env: Mapping[str, Any], report: Report) -> dict[str, In
         message = f"{len(mapping.entries):,} inputs, the limit is {MAX_INPUTS}"
         report.error("SEG313", message, mapping.loc)
     for key, value in mapping.entries[:MAX_INPUTS] if mapping else ():
-        if check_identifier(key, report, "input"):
-            check_local(key, report)
+        if check_identifier(key, report, "input") and check_local(key, report):
+            check_function(key, report)
         shape, dtype = value, "float"
         if isinstance(value, Mapping_):
             entries = {k.text: (k, v) for k, v in value.entries}
