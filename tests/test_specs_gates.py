@@ -50,7 +50,7 @@ SHAPES: list[tuple[str, tuple[int, int], dict[str, tuple[int, ...]]]] = [
         "mod7.block1.add": (4096, 12, 16), "gate1.conv": (32, 96, 128),
         "gate2.conv": (16, 96, 128), "gate3.conv": (8, 96, 128), "canny": (1, 96, 128),
         "aspp.edge_down": (1, 12, 16), "aspp.concat": (1536, 12, 16), "concat": (304, 48, 64),
-        "final_seg.6": (19, 48, 64), "logits": (19, 96, 128), "edges": (1, 96, 128)}),
+        "final_seg.6": (19, 48, 64), "logits": (19, 96, 128), "edge_out": (1, 96, 128)}),
     ("lrr_4x", (384, 384), {
         "features.15": (256, 96, 96), "features.22": (512, 48, 48), "features.29": (512, 24, 24),
         "drop7": (4096, 12, 12), "level32.coefficients": (210, 12, 12),
