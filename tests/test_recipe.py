@@ -9,14 +9,9 @@ import pytest
 from segc.build import check_source
 from segc.catalogue import CATALOGUE
 from segc.diag import Diagnostic, Fail, Report
-from segc.read.recipe import (
-    LOSSES,
-    RECIPE,
-    losses_schema,
-    read_losses,
-    read_recipe,
-    recipe_schema,
-)
+from segc.read.loss_table import LOSSES, losses_schema
+from segc.read.losses import read_losses
+from segc.read.recipe import RECIPE, read_recipe, recipe_schema
 from segc.read.yaml import Mapping_, YNode, parse
 from segc.source import Source
 
@@ -51,7 +46,7 @@ def recipe(text: str) -> tuple[dict[str, Any], list[Diagnostic]]:
 
 def losses(text: str, *outputs: str) -> tuple[dict[str, Any], list[Diagnostic]]:
     report = Report()
-    found = read_losses(node(text), report, outputs or ("logits",))
+    found = read_losses(node(text), report, outputs or ("logits",), {"deep": True, "k": 3})
     return dict(found), report.diagnostics
 
 
@@ -83,6 +78,8 @@ def test_a_full_loss() -> None:
         "ignore_index": 255,
         "weight": 1.0,
         "class_weights": None,
+        "border_weight": None,
+        "resize": "logits",
         "reduction": "mean",
     }
     assert found["aux"]["weight"] == 0.4
@@ -130,7 +127,7 @@ def test_a_recipe_is_a_mapping() -> None:
     whole = node("recipe: [a]\n")
     assert isinstance(whole, Mapping_)
     read_recipe(whole.entries[0][1], report)
-    read_losses(whole.entries[0][1], report, ())
+    read_losses(whole.entries[0][1], report, (), {})
     assert [d.code for d in report.diagnostics] == ["SEG103", "SEG103"]
 
 
@@ -204,6 +201,6 @@ def plain(value: YNode) -> Any:
 
 
 def test_every_key_is_described() -> None:
-    for fields in (RECIPE, *LOSSES.values()):
+    for fields in (RECIPE, *(kind.fields for kind in LOSSES.values())):
         for f in fields.values():
             assert f.doc and all(inner.doc for inner in f.fields.values())
