@@ -157,8 +157,14 @@ def _check_outputs(checked: Checked, facts: Facts | None, report: Report) -> Non
                 text, hint = fault
                 place = loc_of(graph.losses, f"{name}.{key}", graph.loc)
                 report.error("SEG602", f"loss `{name}`: `{output}` {text}", place, hint=hint)
-        if facts and loss.get("resize", "logits") != "logits" and loss["output"] not in facts.coarse:
-            text = f"loss `{name}` samples labels, but `{loss['output']}` has a score for each pixel"
+        if (
+            facts
+            and loss.get("resize", "logits") != "logits"
+            and loss["output"] not in facts.coarse
+        ):
+            text = (
+                f"loss `{name}` samples labels, but `{loss['output']}` has a score for each pixel"
+            )
             place = loc_of(graph.losses, f"{name}.resize", graph.loc)
             report.error("SEG602", text, place, hint="leave `resize` out, or name a coarser output")
 

@@ -80,7 +80,7 @@ def _check_together(kind: str, name: str, values: Mapping[str, Any], reader: Rea
         reader.report.error("SEG603", f"loss `{name}`: {text}", place, hint=hint)
 
     target, sampled = values.get("target"), values.get("resize") not in (None, "logits")
-    if target in TAKEN and LOSSES[kind].dense:
+    if LOSSES[kind].dense and target and (target in TAKEN or "_loss" in target or target in LOSSES):
         clash("target", f"`{target}` is a name total_loss uses itself", "choose another name")
     if target == "centre":
         if values["border_weight"]:

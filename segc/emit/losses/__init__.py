@@ -13,7 +13,7 @@ from typing import Any
 
 from segc.emit.losses.helpers import HELPERS, STOP
 from segc.emit.losses.pieces import Function, Loss, counted
-from segc.emit.pieces import Code, call, joined, number
+from segc.emit.pieces import WIDTH, Code, call, number
 from segc.read.loss_table import LOSSES
 
 Losses = Mapping[str, Loss]
@@ -77,12 +77,26 @@ def _total(
         outputs = ["output" if single else f'output["{o}"]' for o in f.outputs]
         weight = losses[name]["weight"]
         factor = "" if weight == 1 else f"{number(weight)} * "
-        terms.append(f"{factor}{names[name]}({', '.join([*outputs, *f.arguments])})")
+        terms.append((f"{factor}{names[name]}", [*outputs, *f.arguments]))
     taken = list(dict.fromkeys(a for f in functions.values() for a in f.arguments))
     kind = "Tensor" if single else "dict[str, Tensor]"
-    head = call("def total_loss", [f"output: {kind}", *(f"{a}: Tensor" for a in _ordered(taken))], 0)
+    head = call(
+        "def total_loss", [f"output: {kind}", *(f"{a}: Tensor" for a in _ordered(taken))], 0
+    )
     doc = '    """The sum of the losses, each times its factor: what training minimises."""'
-    return f"{head} -> Tensor:\n{doc}\n{joined('return', terms, ' + ')}"
+    return "\n".join([f"{head} -> Tensor:", doc, *_sum(terms)])
+
+
+def _sum(terms: Sequence[tuple[str, list[str]]]) -> list[str]:
+    """The sum of calls in one line, or in one line each."""
+    calls = [f"{head}({', '.join(given)})" for head, given in terms]
+    line = f"    return {' + '.join(calls)}"
+    if len(line) <= WIDTH:
+        return [line]
+    (first, given), *others = terms
+    lines = [call(f"total = {first}", given)]
+    lines += [call(f"total = total + {head}", given) for head, given in others]
+    return [*lines, "    return total"]
 
 
 def _ordered(arguments: Sequence[str]) -> list[str]:

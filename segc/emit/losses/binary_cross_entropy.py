@@ -36,9 +36,9 @@ def _truth(loss: Loss) -> tuple[list[str], str, str]:
 def _each(loss: Loss, variable: str) -> list[str]:
     """Lines that make `each`, the value of every pixel."""
     if loss["on"] == "probability":
-        each = "F.binary_cross_entropy(probability[:, 0], truth.float(), reduction=\"none\")"
-        return [f"    each = {each}"]
-    each = f"F.binary_cross_entropy_with_logits({variable}[:, 0], target, reduction=\"none\")"
+        right = "torch.where(truth, probability[:, 0], 1 - probability[:, 0])"
+        return [f"    each = -{right}.clamp(min=1e-12).log()"]
+    each = f'F.binary_cross_entropy_with_logits({variable}[:, 0], target, reduction="none")'
     note = "  # as released: a second sigmoid" if loss["on"] == "probability_as_logits" else ""
     return [f"    target = truth.float(){note}", f"    each = {each}"]
 
@@ -51,13 +51,12 @@ def _plain(reduction: str) -> list[str]:
     return [f"    return (each * valid).sum(){by}"]
 
 
-def _doc(loss: Loss) -> str:
-    what = "borders between classes" if loss["target"] == "edges" else "class 1 against class 0"
-    first = f"Binary cross entropy, {what}, of the pixels that are not IGNORE"
-    if loss["target"] == "edges" and (loss["edges"] or {}).get("released"):
-        first = f"Binary cross entropy, {what}, of all pixels"
-    balanced = "\n\n    Borders and the rest weigh the same: each has the other's share as its weight."
-    if loss["target"] == "mask":
-        balanced = "\n\n    The two weigh the same: each has the other's share as its weight."
-    more = balanced if loss["balanced"] else ""
-    return f"{first}.{more}\n\n    {sentence(loss, bool(loss['balanced']))}"
+def _doc(loss: Loss) -> tuple[str, str]:
+    edges = loss["target"] == "edges"
+    pixels = "the pixels that are not IGNORE"
+    pixels = "all pixels" if edges and (loss["edges"] or {}).get("released") else pixels
+    what = ", borders between classes or not" if edges else ""
+    first = f"Binary cross entropy of {pixels}{what}."
+    balance = "Positives weigh the share of negatives, negatives that of positives. "
+    more = balance if loss["balanced"] else ""
+    return first, more + sentence(loss, bool(loss["balanced"]))

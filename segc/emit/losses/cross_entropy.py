@@ -26,21 +26,18 @@ def _on_one_grid(loss: Loss, coarse: bool) -> tuple[list[str], list[str]]:
     return ["    logits = logits.float()", sampled], [loss["resize"]]
 
 
-def _doc(loss: Loss) -> str:
-    what = "Cross entropy of the pixels that are not IGNORE"
-    if loss["target"] == "centre":
-        what = "Cross entropy of the pixels in the middle that are not IGNORE"
-    weight = weighted_by(loss)
-    first = f"{what}, each weighted by {weight}" if weight else what
-    return f"{first}.\n\n    {sentence(loss, bool(weight))}"
+def _doc(loss: Loss) -> tuple[str, str]:
+    where = " in the middle" if loss["target"] == "centre" else ""
+    first = f"Cross entropy of the pixels{where} that are not IGNORE."
+    return first, weighted_by(loss) + sentence(loss, bool(weighted_by(loss)))
 
 
 def weighted_by(loss: Loss) -> str:
-    """What the weight of a pixel depends on; "" where all weigh 1."""
+    """A sentence on what the weight of a pixel depends on; "" where all weigh 1."""
     by = ["its class"] if counted(loss) else []
     by += ["how rare its class is in its image"] if loss["class_weights"] == "per_image" else []
     by += ["the borders near it"] if loss.get("border_weight") else []
-    return " and ".join(by)
+    return f"Each is weighted by {' and '.join(by)}. " if by else ""
 
 
 def total(loss: Loss) -> list[str]:
@@ -83,5 +80,7 @@ def _weight(loss: Loss) -> list[str]:
     if not counted(loss):
         one = "(1 + borders) * (mask != IGNORE)" if borders else "(mask != IGNORE).float()"
         return [f"    weight = {one}"]
-    both = "(weights[mask.where(valid, 0)] + borders)" if borders else "weights[mask.where(valid, 0)]"
+    both = (
+        "(weights[mask.where(valid, 0)] + borders)" if borders else "weights[mask.where(valid, 0)]"
+    )
     return ["    valid = mask != IGNORE", f"    weight = {both} * valid"]

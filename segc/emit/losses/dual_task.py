@@ -21,11 +21,11 @@ def function(name: str, loss: Loss, coarse: frozenset[str]) -> Function:
     return Function(source, outputs, helpers=("gumbel_softmax", "border_strength", "apart"))
 
 
-_PAPER_DOC = """\
-Difference between the borders of the predicted classes and those of the labels.
-
-    The prediction is the argmax, so that its borders are sharp; the gradient is that of a Gumbel
-    softmax. Pixels that are IGNORE are no class in either map, and do not count."""
+_PAPER_DOC = (
+    "Difference between the borders of the predicted classes and those of the labels.",
+    "The prediction is the argmax, so that its borders are sharp; the gradient is that of a Gumbel "
+    "softmax. Pixels that are IGNORE are no class in either map, and do not count.",
+)
 _PAPER = """\
     valid = (mask != IGNORE)[:, None]
     classes = torch.arange(logits.shape[1], device=mask.device).view(1, -1, 1, 1)
@@ -35,10 +35,10 @@ _PAPER = """\
     truth = border_strength((mask[:, None] == classes) * valid.float())
     return apart(predicted, truth, (predicted > 1e-4) & valid, (truth > 1e-4) & valid)"""
 
-_RELEASED_DOC = """\
-What the released code of Gated-SCNN computes: no spatial gradient, but sqrt(2 x^2 + 1e-6) / max.
-
-    Pixels that are IGNORE are class 0 with equal logits."""
+_RELEASED_DOC = (
+    "The loss of Gated-SCNN's released code: no spatial gradient, but sqrt(2 x^2 + 1e-6) / max.",
+    "Pixels that are IGNORE are class 0 with equal logits.",
+)
 _RELEASED = """\
     valid = mask != IGNORE
     classes = torch.arange(logits.shape[1], device=mask.device).view(1, -1, 1, 1)

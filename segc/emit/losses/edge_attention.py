@@ -17,9 +17,8 @@ def function(name: str, loss: Loss, coarse: frozenset[str]) -> Function:
         *total(loss),
     ]
     weight = weighted_by(loss)
-    first = f"Cross entropy of the pixels where `edges` is above {number(loss['threshold'])}"
-    first += f", each weighted by {weight}." if weight else "."
-    doc = f"{first}\n\n    {sentence(loss, bool(weight))}"
+    first = f"Cross entropy of the pixels where `edges` is above {number(loss['threshold'])}."
+    doc = (first, weight + sentence(loss, bool(weight)))
     helpers = ("image_weights",) if loss["class_weights"] == "per_image" else ()
     source = definition(name, ["logits", "edges", *arguments], doc, lines)
     return Function(source, (loss["output"], loss["edges"]), tuple(arguments), helpers)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-
 STOP = "Stop(text, 3)"  # how a helper ends the run, where runtime.py is beside it
 
 
 def _shifted(condition: str) -> str:
-    return f'''\
+    return f"""\
     height, width = mask.shape[1:]
     padded = F.pad(mask, (radius, radius, radius, radius), value=IGNORE)
     edges = torch.zeros_like(mask, dtype=torch.bool)
@@ -17,7 +16,7 @@ def _shifted(condition: str) -> str:
                 y, x = radius + dy, radius + dx
                 other = padded[:, y : y + height, x : x + width]
                 edges |= {condition}
-    return edges'''
+    return edges"""
 
 
 HELPERS: dict[str, str] = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
-from segc.emit.pieces import call
+from segc.emit.pieces import WIDTH, call
 
 Loss = Mapping[str, Any]
 
@@ -25,12 +26,14 @@ class Function:
     helpers: tuple[str, ...] = ()
 
 
-def definition(name: str, parameters: Sequence[str], doc: str, lines: Sequence[str]) -> str:
-    """A function from tensors to the value of a loss."""
+def definition(
+    name: str, parameters: Sequence[str], doc: tuple[str, str], lines: Sequence[str]
+) -> str:
+    """A function from tensors to the value of a loss; `doc` is its first line and a paragraph."""
     tensors = [f"{p}: Tensor" for p in parameters]
     head = call(f"def {name}", tensors, indent=0)
-    text = f'    """{doc}\n    """' if "\n" in doc else f'    """{doc}"""'
-    return "\n".join([f"{head} -> Tensor:", text, *lines])
+    more = fill(doc[1], WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join([f"{head} -> Tensor:", f'    """{doc[0]}\n\n{more}\n    """', *lines])
 
 
 def counted(loss: Loss) -> bool:
@@ -50,15 +53,14 @@ def sentence(loss: Loss, weighted: bool) -> str:
     """How the loss is divided, for its docstring."""
     reduction = loss["reduction"]
     if reduction == "images":
-        what = "the sum of its weights" if weighted else "their number"
-        return f"The sum of each image is divided by {what}; the images are added up."
+        return f"Each image's mean{', by weight' if weighted else ''}; the images are added up."
     by_number = reduction in ("mean", "valid_pixels") and not weighted
     return _DIVIDED["unweighted" if by_number else reduction]
 
 
 _DIVIDED = {
     "mean": "Their sum divided by the sum of their weights.",
-    "valid_pixels": "Their sum divided by their number, whatever the weights (as Caffe does).",
+    "valid_pixels": "Their sum divided by their number, whatever the weights.",
     "unweighted": "Their sum divided by their number.",
     "batch": "Their sum divided by the number of images (so a sum over pixels).",
     "sum": "Their sum, divided by nothing.",

@@ -25,5 +25,5 @@ def function(name: str, loss: Loss, coarse: frozenset[str]) -> Function:
         "batch": "The sum divided by the number of images.",
     }[loss["reduction"]]
     lines.append(f"    return difference.square().sum(){by}")
-    source = definition(name, ["output", "target"], f"{doc}.\n\n    {said}", lines)
+    source = definition(name, ["output", "target"], (f"{doc}.", said), lines)
     return Function(source, (loss["output"],), (str(loss["target"]),))
