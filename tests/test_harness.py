@@ -85,7 +85,7 @@ LOSS_CASES = [
                     "target": "edges",
                     "edges": {"radius": 2, "released": released},
                     "balanced": True,
-                    "on": on,
+                    "reads": on,
                     "weight": 20,
                     "reduction": "valid_pixels",
                 },

@@ -127,7 +127,7 @@ LOSSES: dict[str, LossKind] = {
                 },
             ),
             "balanced": Field("bool", "weigh positives and negatives equally", False),
-            "on": Field(
+            "reads": Field(
                 "word",
                 "what the output is: logits; a probability; or a probability that is taken for "
                 "logits, as Gated-SCNN's code does",
@@ -136,7 +136,7 @@ LOSSES: dict[str, LossKind] = {
             ),
             "reduction": _REDUCTION,
         },
-        "edge: {binary_cross_entropy: edges, target: edges, balanced: true, on: probability}",
+        "edge: {binary_cross_entropy: edges, target: edges, balanced: true, reads: probability}",
     ),
     "edge_attention": LossKind(
         "cross entropy where a border is predicted",

@@ -7,7 +7,7 @@ from segc.emit.losses.pieces import Function, Loss, definition, divided, enlarge
 
 def function(name: str, loss: Loss, coarse: frozenset[str]) -> Function:
     """The source of one `binary_cross_entropy`; `coarse` names outputs smaller than the labels."""
-    variable = "logits" if loss["on"] == "logits" else "probability"
+    variable = "logits" if loss["reads"] == "logits" else "probability"
     truth, valid, helper = _truth(loss)
     lines = [enlarged(variable, loss["output"] in coarse), *truth]
     lines += [f"    valid = {valid}", *_each(loss, variable)]
@@ -35,11 +35,11 @@ def _truth(loss: Loss) -> tuple[list[str], str, str]:
 
 def _each(loss: Loss, variable: str) -> list[str]:
     """Lines that make `each`, the value of every pixel."""
-    if loss["on"] == "probability":
+    if loss["reads"] == "probability":
         right = "torch.where(truth, probability[:, 0], 1 - probability[:, 0])"
         return [f"    each = -{right}.clamp(min=1e-12).log()"]
     each = f'F.binary_cross_entropy_with_logits({variable}[:, 0], target, reduction="none")'
-    note = "  # as released: a second sigmoid" if loss["on"] == "probability_as_logits" else ""
+    note = "  # as released: a second sigmoid" if loss["reads"] == "probability_as_logits" else ""
     return [f"    target = truth.float(){note}", f"    each = {each}"]
 
 
