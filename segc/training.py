@@ -185,9 +185,12 @@ def _misfit(
         return f"has {len(shape)} axes, no map of classes", hint
     if channels == "classes" and shape[1] == 1:
         text = "has one channel, whose softmax is 1 everywhere: the loss is 0 for ever"
-        return text, "give the output two channels, or use `binary_cross_entropy`"
+        way = ", or use `binary_cross_entropy`" if loss["kind"] == "cross_entropy" else ""
+        return text, f"give the output two channels{way}"
     if channels == "one" and shape[1] != 1:
-        return f"has {shape[1]} channels, one is needed", "use `cross_entropy` for several classes"
+        own = loss["kind"] == "binary_cross_entropy"
+        way = "use `cross_entropy` for several classes" if own else "name an output of one channel"
+        return f"has {shape[1]} channels, one is needed", way
     return None
 
 

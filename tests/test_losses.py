@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 from typing import Any
 
@@ -16,8 +17,19 @@ torch = pytest.importorskip("torch")
 np = pytest.importorskip("numpy")
 
 from harness_kit import checked  # noqa: E402
+from spec_kit import sound  # noqa: E402
 
+from segc.check import verify  # noqa: E402
+from segc.diag import Report  # noqa: E402
+from segc.dim import evaluate  # noqa: E402
 from segc.emit.harness import harness_files  # noqa: E402
+from segc.manual import page  # noqa: E402
+from segc.read import read  # noqa: E402
+from segc.read.loss_table import LOSSES  # noqa: E402
+from segc.source import Source  # noqa: E402
+from segc.training import facts_of  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
 
 SHAPE = (3, 13, 11)  # images, rows, columns
 CLASSES = 4
@@ -171,8 +183,6 @@ def test_sampling_of_the_papers(losses: Any) -> None:
 
 def test_the_centre_of_a_patch(losses: Any, tmp_path: Path) -> None:
     """A classifier of patches: no scripts, but its loss."""
-    from spec_kit import sound
-
     text = """\
         segc: 1
         model: Patch
@@ -184,8 +194,6 @@ def test_the_centre_of_a_patch(losses: Any, tmp_path: Path) -> None:
         outputs: {logits: fc}
         losses: {seg: {cross_entropy: logits, target: centre, class_weights: [1, 2, 3, 4]}}
         """
-    from textwrap import dedent
-
     files = harness_files(sound(dedent(text)))
     assert list(files) == ["losses.py"] and "inputs" not in files["losses.py"]
     scope: dict[str, Any] = {}
@@ -459,10 +467,6 @@ def test_dual_task_as_released(losses: Any) -> None:
 
 def test_the_losses_of_gated_scnn_together(tmp_path: Path) -> None:
     """Weights 1, 20, 1, 1, as a spec states them; the sum is that of the parts."""
-    from textwrap import dedent
-
-    from spec_kit import sound
-
     text = dedent("""\
         segc: 1
         model: Shapes
@@ -495,7 +499,78 @@ def test_the_losses_of_gated_scnn_together(tmp_path: Path) -> None:
     torch.manual_seed(0)
     parts = module.seg_loss(logits, mask) + 20 * module.edge_loss(edges, mask)
     parts = parts + module.attention_loss(logits, edges, mask) + module.dual_loss(logits, mask)
-    check(total, float(parts), logits, edges)
+    check(total, float(parts.detach()), logits, edges)
+
+
+# --- specs ----------------------------------------------------------------------------------
+
+
+def spec(name: str, **params: Any) -> Any:
+    report = Report()
+    graph = read(Source.open(ROOT / "specs" / f"{name}.yaml"), params, report)
+    assert graph is not None and report.diagnostics == []
+    return verify(graph, report)
+
+
+@pytest.mark.parametrize(
+    ("name", "reads", "resize"),
+    [
+        ("deeplab_largefov", "scores", "labels_corners"),
+        ("deeplabv2_vgg16", "scores", "labels_corners"),
+        ("deeplabv2_resnet101", "fused", "labels_centres"),
+        ("dilation_frontend", "scores", "labels_slice"),
+        ("dilation8_voc", "scores", "labels_slice"),
+        ("dilation10_cityscapes", "logits", "logits"),
+    ],
+)
+def test_what_is_resized_in_the_specs(name: str, reads: str, resize: str) -> None:
+    """The loss looks at the scores; what is predicted from is the enlarged map."""
+    checked = spec(name)
+    loss = checked.graph.losses["seg"]
+    assert (loss["output"], loss["resize"]) == (reads, resize)
+    facts = facts_of(checked)
+    assert facts is not None and facts.main == "logits"
+    if reads != "logits":
+        crop = checked.graph.recipe["crop"]
+        side = crop[0] - 2 * (facts.margin or 0)
+        rows = evaluate(checked.shape(checked.graph.outputs[reads])[2], {"H": crop[0]})
+        assert math.ceil(side / 8) == rows  # so that every eighth label meets a score
+
+
+def test_a_loss_with_a_condition() -> None:
+    assert spec("drn_d_22").graph.losses == {}
+    assert list(spec("drn_d_22", task="segmentation", classes=19).graph.losses) == ["seg"]
+    assert list(spec("unet").graph.losses) == ["seg"]
+    (loss,) = spec("unet", border_weights=True).graph.losses.values()
+    assert loss["border_weight"] == {"w0": 10, "sigma": 5}
+
+
+@pytest.mark.parametrize("name", ["ddff", "chairs_decoder", "sliding_window"])
+def test_networks_without_scripts_have_their_losses(name: str) -> None:
+    assert list(harness_files(spec(name))) == ["losses.py"]
+
+
+def test_every_loss_has_a_row_and_a_module() -> None:
+    modules = {p.stem for p in (ROOT / "segc" / "emit" / "losses").glob("*.py")}
+    assert modules - {"__init__", "helpers", "pieces"} == set(LOSSES)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_has_a_manual_page_with_a_sound_example(name: str) -> None:
+    text = page(name)
+    assert text is not None and all(key in text for key in LOSSES[name].fields)
+    spec = f"""\
+        segc: 1
+        model: Net
+        inputs: {{image: [N, 3, H, W]}}
+        layers:
+          logits: {{op: conv2d, out_channels: 3, kernel_size: 1}}
+          edge: {{op: conv2d, from: image, out_channels: 1, kernel_size: 1}}
+          edges: sigmoid
+        outputs: {{logits: logits, edges: edges, disparity: edge}}
+        losses: {{{LOSSES[name].example}}}
+        """
+    assert list(sound(dedent(spec)).graph.losses.values())[0]["kind"] == name
 
 
 # --- maps of numbers ------------------------------------------------------------------------

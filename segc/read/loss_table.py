@@ -210,4 +210,5 @@ def completed(loss: Mapping[str, Any]) -> dict[str, Any]:
 def losses_schema() -> dict[str, Any]:
     """JSON Schema of `losses:`."""
     kinds = [section_schema(kind.fields) for kind in LOSSES.values()]
-    return {"type": "object", "additionalProperties": {"oneOf": kinds}}
+    names = {"pattern": "^[A-Za-z][A-Za-z0-9_]{0,62}$"}
+    return {"type": "object", "propertyNames": names, "additionalProperties": {"oneOf": kinds}}

@@ -183,7 +183,7 @@ def _kind_schema(f: Field) -> dict[str, Any]:
         case "text" | "output":
             return {"type": "string"}
         case "identifier":
-            return {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]*$"}
+            return {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,62}$"}
         case "when":
             return {"type": ["boolean", "string"]}
         case "names":
