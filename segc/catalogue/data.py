@@ -37,7 +37,7 @@ ENTRIES: dict[str, Entry] = {
         "of labels: `cross_entropy` needs [N, K, H, W] with a channel for each of two or more "
         "classes (over a single channel the softmax is 1 everywhere and nothing is learned), "
         "`binary_cross_entropy` needs one channel, `target: centre` a vector [N, K]. Labels are "
-        "sampled (`resize: labels_slice` and the like) only for an output on a coarser grid than theirs.",
+        "sampled (`resize: labels_slice` and the like) only for an output on a coarser grid.",
         bad=_spec(_LOSS, classes=1),
         good=_spec("losses: {seg: {binary_cross_entropy: logits}}", classes=1),
     ),
