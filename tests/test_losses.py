@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import sys
 from collections.abc import Mapping
@@ -16,9 +17,10 @@ import pytest
 torch = pytest.importorskip("torch")
 np = pytest.importorskip("numpy")
 
-from harness_kit import checked  # noqa: E402
+from harness_kit import Runner, checked, metrics  # noqa: E402
 from spec_kit import sound  # noqa: E402
 
+from segc.build import build  # noqa: E402
 from segc.check import verify  # noqa: E402
 from segc.diag import Report  # noqa: E402
 from segc.dim import evaluate  # noqa: E402
@@ -596,3 +598,47 @@ def test_squared_error(tmp_path: Path, reduction: str, least: float | None) -> N
     output.grad = None
     if least is not None:
         check(scope["total_loss"](output, torch.zeros_like(truth)), 0.0, output)
+
+
+# --- in training ----------------------------------------------------------------------------
+
+EVERYTHING = """\
+segc: 1
+model: Everything
+inputs: {image: [N, 3, H, W]}
+layers:
+  body: {op: conv2d, out_channels: 8, kernel_size: 3, padding: 1}
+  relu: relu
+  logits: {op: conv2d, out_channels: 4, kernel_size: 1}
+  edge: {op: conv2d, from: relu, out_channels: 1, kernel_size: 1}
+  edges: sigmoid
+  small: {op: conv2d, from: relu, out_channels: 4, kernel_size: 3, stride: 4, padding: 1}
+outputs: {logits: logits, edges: edges, small: small}
+losses:
+  seg: {cross_entropy: logits, class_weights: inverse_log, border_weight: {w0: 10, sigma: 5}}
+  coarse: {cross_entropy: small, resize: labels_centres, weight: 0.5}
+  edge: {binary_cross_entropy: edges, target: edges, balanced: true, reads: probability}
+  attention: {edge_attention: logits, edges: edges, threshold: 0.4, reduction: images}
+  dual: {dual_task: logits}
+recipe: {crop: [32, 32]}
+"""
+
+
+def test_all_of_them_train(tmp_path: Path) -> None:
+    """train.py passes each loss what it takes: drawn scenes, border weights from a worker."""
+    pytest.importorskip("scipy")
+    folder = tmp_path / "net"
+    folder.mkdir()
+    for name, text in build(Source.from_text(EVERYTHING, "net.yaml"), {}).files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    runner = Runner(tmp_path)
+    try:
+        options = ("--crop", 32, 32, "--max-steps", 60, "--workers", 1, "--log-every", 10)
+        status, said = runner.run(folder, "train.py", *options, "--lr", 0.05)
+    finally:
+        runner.close()
+    assert status == 0, said
+    values = [line["loss"] for line in metrics(tmp_path / "runs") if "loss" in line]
+    assert len(values) == 6 and values[-1] < 0.8 * values[0]
+    kept = json.loads((tmp_path / "runs" / "class_weights.json").read_text())
+    assert kept["weighting"] == "inverse_log" and len(kept["weights"]) == 4
