@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import sys
 from collections.abc import Mapping
@@ -17,21 +16,10 @@ import pytest
 torch = pytest.importorskip("torch")
 np = pytest.importorskip("numpy")
 
-from harness_kit import Runner, checked, metrics  # noqa: E402
+from harness_kit import checked  # noqa: E402
 from spec_kit import sound  # noqa: E402
 
-from segc.build import build  # noqa: E402
-from segc.check import verify  # noqa: E402
-from segc.diag import Report  # noqa: E402
-from segc.dim import evaluate  # noqa: E402
 from segc.emit.harness import harness_files  # noqa: E402
-from segc.manual import page  # noqa: E402
-from segc.read import read  # noqa: E402
-from segc.read.loss_table import LOSSES  # noqa: E402
-from segc.source import Source  # noqa: E402
-from segc.training import facts_of  # noqa: E402
-
-ROOT = Path(__file__).resolve().parent.parent
 
 SHAPE = (3, 13, 11)  # images, rows, columns
 CLASSES = 4
@@ -207,6 +195,7 @@ def test_the_centre_of_a_patch(losses: Any, tmp_path: Path) -> None:
     wide = logits[:, :, None, None]
     total = 3 * entropy(wide, 0, 0, 0, 2) + 4 * entropy(wide, 1, 0, 0, 3)
     weights = torch.tensor([1.0, 2, 3, 4])
+    assert scope["CLASS_WEIGHTS"] == (1, 2, 3, 4)
     check(scope["total_loss"](logits, mask, weights), total / 7, logits)
 
 
@@ -504,77 +493,6 @@ def test_the_losses_of_gated_scnn_together(tmp_path: Path) -> None:
     check(total, float(parts.detach()), logits, edges)
 
 
-# --- specs ----------------------------------------------------------------------------------
-
-
-def spec(name: str, **params: Any) -> Any:
-    report = Report()
-    graph = read(Source.open(ROOT / "specs" / f"{name}.yaml"), params, report)
-    assert graph is not None and report.diagnostics == []
-    return verify(graph, report)
-
-
-@pytest.mark.parametrize(
-    ("name", "reads", "resize"),
-    [
-        ("deeplab_largefov", "scores", "labels_corners"),
-        ("deeplabv2_vgg16", "scores", "labels_corners"),
-        ("deeplabv2_resnet101", "fused", "labels_centres"),
-        ("dilation_frontend", "scores", "labels_slice"),
-        ("dilation8_voc", "scores", "labels_slice"),
-        ("dilation10_cityscapes", "logits", "logits"),
-    ],
-)
-def test_what_is_resized_in_the_specs(name: str, reads: str, resize: str) -> None:
-    """The loss looks at the scores; what is predicted from is the enlarged map."""
-    checked = spec(name)
-    loss = checked.graph.losses["seg"]
-    assert (loss["output"], loss["resize"]) == (reads, resize)
-    facts = facts_of(checked)
-    assert facts is not None and facts.main == "logits"
-    if reads != "logits":
-        crop = checked.graph.recipe["crop"]
-        side = crop[0] - 2 * (facts.margin or 0)
-        rows = evaluate(checked.shape(checked.graph.outputs[reads])[2], {"H": crop[0]})
-        assert math.ceil(side / 8) == rows  # so that every eighth label meets a score
-
-
-def test_a_loss_with_a_condition() -> None:
-    assert spec("drn_d_22").graph.losses == {}
-    assert list(spec("drn_d_22", task="segmentation", classes=19).graph.losses) == ["seg"]
-    assert list(spec("unet").graph.losses) == ["seg"]
-    (loss,) = spec("unet", border_weights=True).graph.losses.values()
-    assert loss["border_weight"] == {"w0": 10, "sigma": 5}
-
-
-@pytest.mark.parametrize("name", ["ddff", "chairs_decoder", "sliding_window"])
-def test_networks_without_scripts_have_their_losses(name: str) -> None:
-    assert list(harness_files(spec(name))) == ["losses.py"]
-
-
-def test_every_loss_has_a_row_and_a_module() -> None:
-    modules = {p.stem for p in (ROOT / "segc" / "emit" / "losses").glob("*.py")}
-    assert modules - {"__init__", "helpers", "pieces"} == set(LOSSES)
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_has_a_manual_page_with_a_sound_example(name: str) -> None:
-    text = page(name)
-    assert text is not None and all(key in text for key in LOSSES[name].fields)
-    spec = f"""\
-        segc: 1
-        model: Net
-        inputs: {{image: [N, 3, H, W]}}
-        layers:
-          logits: {{op: conv2d, out_channels: 3, kernel_size: 1}}
-          edge: {{op: conv2d, from: image, out_channels: 1, kernel_size: 1}}
-          edges: sigmoid
-        outputs: {{logits: logits, edges: edges, disparity: edge}}
-        losses: {{{LOSSES[name].example}}}
-        """
-    assert list(sound(dedent(spec)).graph.losses.values())[0]["kind"] == name
-
-
 # --- maps of numbers ------------------------------------------------------------------------
 
 
@@ -598,47 +516,3 @@ def test_squared_error(tmp_path: Path, reduction: str, least: float | None) -> N
     output.grad = None
     if least is not None:
         check(scope["total_loss"](output, torch.zeros_like(truth)), 0.0, output)
-
-
-# --- in training ----------------------------------------------------------------------------
-
-EVERYTHING = """\
-segc: 1
-model: Everything
-inputs: {image: [N, 3, H, W]}
-layers:
-  body: {op: conv2d, out_channels: 8, kernel_size: 3, padding: 1}
-  relu: relu
-  logits: {op: conv2d, out_channels: 4, kernel_size: 1}
-  edge: {op: conv2d, from: relu, out_channels: 1, kernel_size: 1}
-  edges: sigmoid
-  small: {op: conv2d, from: relu, out_channels: 4, kernel_size: 3, stride: 4, padding: 1}
-outputs: {logits: logits, edges: edges, small: small}
-losses:
-  seg: {cross_entropy: logits, class_weights: inverse_log, border_weight: {w0: 10, sigma: 5}}
-  coarse: {cross_entropy: small, resize: labels_centres, weight: 0.5}
-  edge: {binary_cross_entropy: edges, target: edges, balanced: true, reads: probability}
-  attention: {edge_attention: logits, edges: edges, threshold: 0.4, reduction: images}
-  dual: {dual_task: logits}
-recipe: {crop: [32, 32]}
-"""
-
-
-def test_all_of_them_train(tmp_path: Path) -> None:
-    """train.py passes each loss what it takes: drawn scenes, border weights from a worker."""
-    pytest.importorskip("scipy")
-    folder = tmp_path / "net"
-    folder.mkdir()
-    for name, text in build(Source.from_text(EVERYTHING, "net.yaml"), {}).files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    runner = Runner(tmp_path)
-    try:
-        options = ("--crop", 32, 32, "--max-steps", 60, "--workers", 1, "--log-every", 10)
-        status, said = runner.run(folder, "train.py", *options, "--lr", 0.05)
-    finally:
-        runner.close()
-    assert status == 0, said
-    values = [line["loss"] for line in metrics(tmp_path / "runs") if "loss" in line]
-    assert len(values) == 6 and values[-1] < 0.8 * values[0]
-    kept = json.loads((tmp_path / "runs" / "class_weights.json").read_text())
-    assert kept["weighting"] == "inverse_log" and len(kept["weights"]) == 4

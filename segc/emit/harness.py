@@ -287,7 +287,7 @@ def _training_slots(
         "recompute_bn": Code(recipe_code.RECOMPUTE_BN) if recipe.get("recompute_bn") else "",
         "class_weights": recipe_code.class_weights(weights) if counted else "",
         "weights_line": Code(_weights_line(weights)) if weights else "",
-        "loss_arguments": Code("".join(f", {name}" for name in arguments_of(losses))),
+        "pass_weights": Code("".join(f", {name}" for name in arguments_of(losses))),
         "optimizer": recipe_code.optimizer(recipe),
         "length": Code("max_steps" if recipe.get("max_steps") else "epochs"),
         "scale": Code("SCALE" if augment.get("scale") else "None"),

@@ -1,7 +1,7 @@
 """losses.py of a network: the losses its spec names, and `total_loss` over its outputs.
 
 The table of losses is in segc.read.loss_table; the module here that has a loss's name writes its
-function. `losses_file` puts them together.
+function. `loss_slots` puts them together.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from segc.emit.losses.helpers import HELPERS, STOP
 from segc.emit.losses.pieces import Function, Loss, counted
-from segc.emit.pieces import WIDTH, Code, call, number
+from segc.emit.pieces import WIDTH, Code, block, call, number
 from segc.read.loss_table import LOSSES
 
 Losses = Mapping[str, Loss]
@@ -127,6 +127,10 @@ def _constants(losses: Losses, body: str, harness: bool) -> list[str]:
     if re.search(r"\bIGNORE\b", body) and not harness:
         ignored = next(v["ignore_index"] for v in losses.values() if "ignore_index" in v)
         lines.append(f"IGNORE = {ignored}  # label of the pixels that are left out")
+    weights = weighting(losses)
+    if isinstance(weights, list) and not harness:  # else train.py has them
+        about = "of the classes, for `weights` of total_loss"
+        lines.append(block("CLASS_WEIGHTS", [number(w) for w in weights], about))
     border = border_weight(losses)
     if border:
         lines.append(f"BORDER_WEIGHT = {number(border['w0'])}  # between two objects that touch")
