@@ -62,7 +62,7 @@ def build_graph(
         block_docs={name: b.doc for name, b in spec.blocks.items() if b.doc},
         param_docs={name: p.doc for name, p in spec.params.items() if p.doc},
         inits=_inits(top["init"], env, report) if "init" in top else {},
-        losses=_losses(top, outputs, report),
+        losses=_losses(top, outputs, env, report),
         recipe=_recipe(top, report),
         file=file,
         loc=spec.loc,
@@ -75,13 +75,13 @@ def build_graph(
 
 
 def _losses(
-    top: Mapping[str, YNode], outputs: Mapping[str, Ref], report: Report
+    top: Mapping[str, YNode], outputs: Mapping[str, Ref], env: Mapping[str, Any], report: Report
 ) -> Mapping[str, Mapping[str, Any]]:
     if "losses" not in top:
         return {}
-    from segc.read.recipe import read_losses
+    from segc.read.losses import read_losses
 
-    return read_losses(top["losses"], report, tuple(outputs))
+    return read_losses(top["losses"], report, tuple(outputs), env)
 
 
 def _recipe(top: Mapping[str, YNode], report: Report) -> Mapping[str, Any]:
