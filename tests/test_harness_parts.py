@@ -185,7 +185,7 @@ def test_logits_cover_images_of_any_size(
 
     image = torch.rand(1, 3, *size)
     for kit, margin in ((net, 0), (valid, 6)):
-        assert torch.equal(kit.scoring.logits_of(Same(kit, margin), image), image)
+        assert torch.equal(kit.inference.logits_of(Same(kit, margin), image), image)
 
 
 def test_accepted_sizes_are_the_derived_ones(net: SimpleNamespace, valid: SimpleNamespace) -> None:

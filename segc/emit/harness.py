@@ -14,6 +14,13 @@ from typing import Any
 from segc.check import Checked
 from segc.dim import Dim, DimLike, Domain, symbols
 from segc.emit import recipe_code
+from segc.emit.inference_code import (
+    inference_slots,
+    offered,
+    used_by_eval,
+    used_by_predict,
+    used_by_scoring,
+)
 from segc.emit.losses import arguments_of, border_weight, loss_slots, weighting
 from segc.emit.pieces import WIDTH, Code, block, joined, lit, number, prose
 from segc.ir import Graph
@@ -29,10 +36,13 @@ FILES = (
     "inputs.py",
     "data.py",
     "sampling.py",
+    "inference.py",
     "scoring.py",
+    "measures.py",
     "checkpoints.py",
     "runtime.py",
 )
+OPTIONAL = {"crf.py": "crf"}  # files that only some recipes use, and the slot that says so
 CHECKPOINT_NAMES = (
     "Keeper",
     "Place",
@@ -78,7 +88,8 @@ def harness_files(checked: Checked) -> dict[str, str]:
     if facts is None:
         return _losses_alone(checked)
     slots = _slots(checked, facts)
-    return {name: _render(f"{name}.j2", slots) for name in FILES}
+    names = [*FILES, *(name for name, slot in OPTIONAL.items() if slots[slot])]
+    return {name: _render(f"{name}.j2", slots) for name in names}
 
 
 def _losses_alone(checked: Checked) -> dict[str, str]:
@@ -148,6 +159,7 @@ def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
         **loss_slots(losses, facts.coarse, len(graph.outputs) == 1, harness=True),
         **_training_slots(graph, recipe, losses, facts),
         **_border_slots(losses),
+        **_inference_slots(recipe, facts),
         "trial_crop": Code(str(_crop_for(checked.domain, facts, TRIAL_SIZE, TRIAL_SIZE))),
     }
 
@@ -194,12 +206,10 @@ def _class_slots(
 ) -> dict[str, Any]:
     binary = facts.outputs == 1
     names = recipe.get("classes")
-    softmax = "logits.softmax(1)"
     return {
         "classes": Code(str(2 if binary else facts.outputs)),
         "ignore": Code(str(next(iter(losses.values()))["ignore_index"])),
         "class_names": Code(block("CLASS_NAMES", [lit(n) for n in names])) if names else "",
-        "probabilities": Code("logits.sigmoid()" if binary else softmax),
         "labels": Code("probabilities[:, 0] > 0.5" if binary else "probabilities.argmax(1)"),
     }
 
@@ -254,6 +264,16 @@ def _output_slots(outputs: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     if len(outputs) > 1:
         call = f'model(padded)["{facts.main}"]'
     return {"call": Code(call), "strided": Code("yes") if facts.margin is None else ""}
+
+
+def _inference_slots(recipe: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
+    offers = offered(recipe, facts)
+    return {
+        **inference_slots(offers, facts),
+        "eval_measures": _import("measures", used_by_eval(offers)),
+        "predict_inference": _import("inference", used_by_predict(offers)),
+        "scoring_inference": _import("inference", used_by_scoring(offers)),
+    }
 
 
 def _training_slots(
