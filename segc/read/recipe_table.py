@@ -92,8 +92,10 @@ def _sigma(what: str) -> Field:
     return Field("number", f"standard deviation in {what}", above=0)
 
 
-def _gain() -> Field:
-    return Field("number", "weight of the kernel", min=0)
+def _kernel(joined: str, **more: Field) -> Field:
+    weight = Field("number", "weight of the kernel", min=0)
+    fields = {"weight": weight, "xy": _sigma("pixels"), **more}
+    return Field("section", f"joins pixels that are {joined}", fields=fields)
 
 
 def _section(doc: str, **fields: Field) -> Field:
@@ -107,13 +109,8 @@ def _size(doc: str) -> Field:
 INFERENCE: dict[str, Field] = {
     "crf": _section(
         "dense CRF over the probabilities (--crf)",
-        bilateral=_section(
-            "pixels near each other and alike in colour",
-            weight=_gain(),
-            xy=_sigma("pixels"),
-            rgb=_sigma("levels of 0 to 255"),
-        ),
-        gaussian=_section("pixels near each other", weight=_gain(), xy=_sigma("pixels")),
+        bilateral=_kernel("near and alike in colour", rgb=_sigma("levels of 0 to 255")),
+        gaussian=_kernel("near"),
         iterations=Field("int", "mean-field steps", 10, min=1),
     ),
     "tile": _section(
