@@ -302,6 +302,7 @@ def test_eval_with_everything(work: Path, runner: Runner, trained: tuple[Path, P
     first, text = scores(work, runner, trained, *options)
     second, _ = scores(work, runner, trained, *options)
     assert first == second
+    assert first["method"]["samples"] == 3 and first["method"]["seed"] == 5
     assert first["miou"] == pytest.approx(first["crop_factors"]["0"])
     assert list(first["crop_factors"]) == ["0", "200", "400"]
     assert list(first["boundary_f"]) == ["0.0005", "0.001875", "0.00375", "0.005"]
