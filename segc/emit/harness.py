@@ -14,13 +14,7 @@ from typing import Any
 from segc.check import Checked
 from segc.dim import Dim, DimLike, Domain, symbols
 from segc.emit import recipe_code
-from segc.emit.inference_code import (
-    inference_slots,
-    offered,
-    used_by_eval,
-    used_by_predict,
-    used_by_scoring,
-)
+from segc.emit.inference_code import inference_slots
 from segc.emit.losses import arguments_of, border_weight, loss_slots, weighting
 from segc.emit.pieces import WIDTH, Code, block, joined, lit, number, prose
 from segc.ir import Graph
@@ -159,7 +153,7 @@ def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
         **loss_slots(losses, facts.coarse, len(graph.outputs) == 1, harness=True),
         **_training_slots(graph, recipe, losses, facts),
         **_border_slots(losses),
-        **_inference_slots(recipe, facts),
+        **inference_slots(recipe, facts, _import),
         "trial_crop": Code(str(_crop_for(checked.domain, facts, TRIAL_SIZE, TRIAL_SIZE))),
     }
 
@@ -264,16 +258,6 @@ def _output_slots(outputs: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     if len(outputs) > 1:
         call = f'model(padded)["{facts.main}"]'
     return {"call": Code(call), "strided": Code("yes") if facts.margin is None else ""}
-
-
-def _inference_slots(recipe: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
-    offers = offered(recipe, facts)
-    return {
-        **inference_slots(offers, facts),
-        "eval_measures": _import("measures", used_by_eval(offers)),
-        "predict_inference": _import("inference", used_by_predict(offers)),
-        "scoring_inference": _import("inference", used_by_scoring(offers)),
-    }
 
 
 def _training_slots(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -10,7 +10,7 @@ from segc.emit.pieces import WIDTH, Code, call, number
 from segc.training import Facts
 
 
-def offered(recipe: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
+def _offered(recipe: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     """`inference` of a recipe; unpadded networks can always be run in tiles."""
     found = {key: value for key, value in (recipe.get("inference") or {}).items() if value}
     if facts.margin and "tile" not in found:
@@ -20,8 +20,11 @@ def offered(recipe: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     return found
 
 
-def inference_slots(offers: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
-    """What the templates print and ask for."""
+def inference_slots(
+    recipe: Mapping[str, Any], facts: Facts, importing: Callable[[str, list[str]], Code]
+) -> dict[str, Any]:
+    """What the templates print and ask for; `importing` writes `from module import names`."""
+    offers = _offered(recipe, facts)
     parts = {name: _yes(offers.get(name)) for name in ("crf", "tile", "slide", "samples", "scales")}
     logarithms = offers.get("average") == "log_probabilities" and facts.outputs > 1
     value = "logits.log_softmax(1)" if logarithms else "logits.softmax(1)"
@@ -44,29 +47,26 @@ def inference_slots(offers: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
         "tally_arguments": Code(
             "labels: Tensor, mask: Tensor" + (", uncertainty: Tensor" if samples else "")
         ),
+        **_imports(samples, importing),
         "tally_call": Code("labels, mask" + (", uncertainty.cpu()" if samples else "")),
+    }
+
+
+def _imports(samples: bool, importing: Callable[[str, list[str]], Code]) -> dict[str, Code]:
+    """What scoring.py, predict.py and eval.py take from inference.py and measures.py."""
+    way = "sampled" if samples else "probabilities_of"
+    measures = ["Boundary", "CropFactors", "LARGEST_FACTOR", "Measure"]
+    return {
+        "scoring_inference": importing("inference", ["Method", "labels_of", way]),
+        "predict_inference": importing(
+            "inference", ["Method", "add_options", "labels_of", "method_of", way]
+        ),
+        "eval_measures": importing("measures", [*measures, *(["Uncertainty"] if samples else [])]),
     }
 
 
 def _yes(value: Any) -> Code | str:
     return Code("yes") if value else ""
-
-
-def used_by_eval(offers: Mapping[str, Any]) -> list[str]:
-    """What eval.py takes from measures.py."""
-    more = ["Uncertainty"] if offers.get("samples") else []
-    return ["Boundary", "CropFactors", "LARGEST_FACTOR", "Measure", *more]
-
-
-def used_by_scoring(offers: Mapping[str, Any]) -> list[str]:
-    """What scoring.py takes from inference.py."""
-    return ["Method", "labels_of", "sampled" if offers.get("samples") else "probabilities_of"]
-
-
-def used_by_predict(offers: Mapping[str, Any]) -> list[str]:
-    """What predict.py takes from inference.py."""
-    way = "sampled" if offers.get("samples") else "probabilities_of"
-    return ["Method", "add_options", "labels_of", "method_of", way]
 
 
 # --- constants ------------------------------------------------------------------------------
