@@ -10,6 +10,7 @@ from typing import Any
 from segc.check import Checked
 from segc.diag import Report
 from segc.dim import DimLike, Domain, evaluate, symbols
+from segc.inference import check_inference
 from segc.ir import Ref
 from segc.loc import Loc
 from segc.read.loss_table import LOSSES
@@ -134,6 +135,7 @@ def check_training(checked: Checked, report: Report) -> None:
     if dict(graph.params) == dict(graph.defaults):
         _check_classes(checked, facts, report)
         _check_crop(checked, facts, report)
+        check_inference(checked, facts.margin, facts.outputs, report)
 
 
 def loc_of(data: Any, path: str, otherwise: Loc | None) -> Loc | None:

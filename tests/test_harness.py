@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from segc.check import Checked
 from segc.dim import Domain, symbol
-from segc.emit.harness import FILES, harness_files
+from segc.emit.harness import FILES, OPTIONAL, harness_files
 
-OWN = {"deploy", "model", *(name.removesuffix(".py") for name in FILES)}
+OWN = {"deploy", "model", *(name.removesuffix(".py") for name in (*FILES, *OPTIONAL))}
 ALLOWED = {"torch", "PIL", *OWN, *sys.stdlib_module_names}
 BINARY = {k: v for k, v in CROSS_ENTROPY.items() if k != "class_weights"}
 BINARY["kind"] = "binary_cross_entropy"
@@ -38,12 +38,12 @@ def loss(**changes: Any) -> dict[str, Any]:
     return {"seg": {**CROSS_ENTROPY, **changes}}
 
 
-def valid(**changes: Any) -> Checked:
+def valid(given: Any = None, **changes: Any) -> Checked:
     height, width = symbol("H"), symbol("W")
     domain = Domain().multiple(height - 12, 16).multiple(width - 12, 16)
     domain = domain.at_least(height, 188).at_least(width, 188)
     sizes = {"logits": lambda side: side - 184}
-    return checked(sizes=sizes, domain=domain, recipe=recipe(**changes))
+    return checked(sizes=sizes, domain=domain, recipe=given or recipe(**changes))
 
 
 def two(**only: str) -> Checked:
@@ -115,6 +115,14 @@ LOSS_CASES = [
         },
     ),
 ]
+CRF = {
+    "bilateral": {"weight": 4, "xy": 67, "rgb": 3},
+    "gaussian": {"weight": 3, "xy": 1.5},
+    "iterations": 10,
+}
+TILE = {"size": [384, 384], "overlap": 96}
+SLIDE = {"crop": [32, 48], "stride": 2 / 3}
+SCALES = {"scales": [0.5, 1, 1.75], "average": "log_probabilities"}
 NAMES = [f"a class with a name of some length {i}" for i in range(21)]
 CASES: dict[str, Checked] = {
     "default": checked(losses={}, recipe={}),
@@ -161,6 +169,22 @@ CASES: dict[str, Checked] = {
     "fixed": checked(image=("N", 3, 224, 224), sizes={"logits": lambda side: side}),
     "free": checked(domain=Domain()),
     "floors": checked(domain=Domain().multiple(symbol("H") // 2 + symbol("H") // 3, 5)),
+    "crf": checked(recipe=recipe(inference={"crf": CRF})),
+    "binary_crf": checked(
+        outputs={"logits": 1}, losses={"seg": BINARY}, recipe=recipe(inference={"crf": CRF})
+    ),
+    "tile": checked(recipe=recipe(inference={"tile": TILE})),
+    "margin_tile": valid(recipe(inference={"tile": {"size": [16, 32], "overlap": 0}})),
+    "slide": checked(recipe=recipe(inference={"slide": SLIDE})),
+    "slide_fifth": checked(recipe=recipe(inference={"slide": {**SLIDE, "stride": 0.2}})),
+    "samples": checked(recipe=recipe(inference={"samples": 40})),
+    "scales": checked(recipe=recipe(inference=SCALES)),
+    "coarse_tile": checked(
+        sizes={"logits": lambda side: side // 8}, recipe=recipe(inference={"tile": TILE})
+    ),
+    "everything": checked(
+        recipe=recipe(inference={"crf": CRF, "tile": TILE, "slide": SLIDE, "samples": 8, **SCALES})
+    ),
     "long": checked(
         title="A long title " * 20, source='He said """no""" \\ and left\nfor good ' * 9
     ),
@@ -180,7 +204,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", CASES)
 def test_emitted_files_are_ascii_python_without_segc(name: str) -> None:
     files = harness_files(CASES[name])
-    assert tuple(files) == FILES
+    assert tuple(files)[: len(FILES)] == FILES and set(files) <= {*FILES, *OPTIONAL}
     for file, text in files.items():
         assert text.isascii() and text.endswith("\n") and "\r" not in text and "\t" not in text
         tree = ast.parse(text, file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 import sys
 from collections.abc import Iterator
@@ -15,29 +14,15 @@ import pytest
 torch = pytest.importorskip("torch")
 Image = pytest.importorskip("PIL.Image")
 
-from harness_kit import CROSS_ENTROPY, RECIPE, checked, emit, shared_data  # noqa: E402
+from harness_kit import CROSS_ENTROPY, RECIPE, checked, emit, load, shared_data  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from segc.dim import Domain, symbol  # noqa: E402
-from segc.emit.harness import FILES  # noqa: E402
 
 CAMVID_WEIGHTS = [
     0.2793, 0.2017, 4.7865, 0.1490, 1.0000, 0.4217, 3.8467, 1.9736, 0.7889, 6.3747, 8.8587,
 ]  # fmt: skip
-MODULES = ("model", "deploy", *(name.removesuffix(".py") for name in FILES))
-
-
-def load(folder: Path) -> SimpleNamespace:
-    """The emitted modules of a folder, imported under their own names and forgotten again."""
-    sys.path.insert(0, str(folder))
-    try:
-        found = {name: importlib.import_module(name) for name in MODULES}
-    finally:
-        sys.path.remove(str(folder))
-        for name in MODULES:
-            sys.modules.pop(name, None)
-    return SimpleNamespace(**found)
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +171,7 @@ def test_logits_cover_images_of_any_size(
 
     image = torch.rand(1, 3, *size)
     for kit, margin in ((net, 0), (valid, 6)):
-        assert torch.equal(kit.scoring.logits_of(Same(kit, margin), image), image)
+        assert torch.equal(kit.inference.logits_of(Same(kit, margin), image), image)
 
 
 def test_accepted_sizes_are_the_derived_ones(net: SimpleNamespace, valid: SimpleNamespace) -> None:

@@ -24,7 +24,7 @@ LEVELS = [
     {"read"},
     {"blame"},
     {"check"},
-    {"analyse", "training"},
+    {"analyse", "inference", "training"},
     {"rewrite"},
     {"rules"},
     {

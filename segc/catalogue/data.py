@@ -76,4 +76,13 @@ ENTRIES: dict[str, Entry] = {
         bad=_spec(_LOSS, "recipe: {groups: [{match: head.*, lr: 10}]}"),
         good=_spec(_LOSS, "recipe: {groups: [{match: logits.*, lr: 10}]}"),
     ),
+    "SEG620": Entry(
+        "The network cannot be run as `inference` offers",
+        "`samples` averages passes with dropout alive, so there must be dropout; `slide` averages "
+        "windows that a network labels to their edges, `tile` with an `overlap` goes with the same "
+        "kind, and a network of unpadded convolutions takes `tile` without one; an average of log "
+        "probabilities needs a channel for each class.",
+        bad=_spec(_LOSS, "recipe: {inference: {samples: 8}}"),
+        good=_spec(_LOSS, "recipe: {inference: {tile: {size: [256, 256], overlap: 32}}}"),
+    ),
 }

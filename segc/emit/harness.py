@@ -14,6 +14,7 @@ from typing import Any
 from segc.check import Checked
 from segc.dim import Dim, DimLike, Domain, symbols
 from segc.emit import augment_code, recipe_code, schedule_code
+from segc.emit.inference_code import inference_slots
 from segc.emit.losses import arguments_of, border_weight, loss_slots, weighting
 from segc.emit.pieces import WIDTH, Code, block, joined, lit, number, prose
 from segc.ir import Graph
@@ -29,10 +30,13 @@ FILES = (
     "inputs.py",
     "data.py",
     "sampling.py",
+    "inference.py",
     "scoring.py",
+    "measures.py",
     "checkpoints.py",
     "runtime.py",
 )
+OPTIONAL = {"crf.py": "crf"}  # files that only some recipes use, and the slot that says so
 CHECKPOINT_NAMES = (
     "Keeper",
     "Place",
@@ -78,7 +82,8 @@ def harness_files(checked: Checked) -> dict[str, str]:
     if facts is None:
         return _losses_alone(checked)
     slots = _slots(checked, facts)
-    return {name: _render(f"{name}.j2", slots) for name in FILES}
+    names = [*FILES, *(name for name, slot in OPTIONAL.items() if slots[slot])]
+    return {name: _render(f"{name}.j2", slots) for name in names}
 
 
 def _losses_alone(checked: Checked) -> dict[str, str]:
@@ -148,6 +153,7 @@ def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
         **loss_slots(losses, facts.coarse, len(graph.outputs) == 1, harness=True),
         **_training_slots(graph, recipe, losses, facts),
         **_border_slots(losses),
+        **inference_slots(recipe, facts, _import),
         "trial_crop": Code(str(_crop_for(checked.domain, facts, TRIAL_SIZE, TRIAL_SIZE))),
     }
 
@@ -194,12 +200,10 @@ def _class_slots(
 ) -> dict[str, Any]:
     binary = facts.outputs == 1
     names = recipe.get("classes")
-    softmax = "logits.softmax(1)"
     return {
         "classes": Code(str(2 if binary else facts.outputs)),
         "ignore": Code(str(next(iter(losses.values()))["ignore_index"])),
         "class_names": Code(block("CLASS_NAMES", [lit(n) for n in names])) if names else "",
-        "probabilities": Code("logits.sigmoid()" if binary else softmax),
         "labels": Code("probabilities[:, 0] > 0.5" if binary else "probabilities.argmax(1)"),
     }
 
@@ -290,7 +294,7 @@ def _training_slots(
         "optimizer": recipe_code.optimizer(recipe),
         "length": Code("max_steps" if recipe.get("max_steps") else "epochs"),
         "sampling_inputs": _import("inputs", sampled),
-        "samples": augment_code.samples(augment),
+        "make_samples": augment_code.samples(augment),
         **augment_code.slots(augment, facts.channels, facts.margin or 0),
         "synchronized": Code("yes" if any(n.op.synchronized for n in graph.nodes) else ""),
         "ddp_unused": Code("" if single else ", find_unused_parameters=True"),

@@ -169,6 +169,52 @@ AUGMENT = {
         },
     ),
 }
+
+
+def _sigma(what: str) -> Field:
+    return Field("number", f"standard deviation in {what}", above=0)
+
+
+def _kernel(joined: str, **more: Field) -> Field:
+    weight = Field("number", "weight of the kernel", min=0)
+    fields = {"weight": weight, "xy": _sigma("pixels"), **more}
+    return Field("section", f"joins pixels that are {joined}", fields=fields)
+
+
+def _section(doc: str, **fields: Field) -> Field:
+    return Field("section", doc, None, fields=fields)
+
+
+def _size(doc: str) -> Field:
+    return Field("ints", f"height and width, pixels: {doc}", min=1, count=2)
+
+
+INFERENCE: dict[str, Field] = {
+    "crf": _section(
+        "dense CRF over the probabilities (--crf)",
+        bilateral=_kernel("near and alike in colour", rgb=_sigma("levels of 0 to 255")),
+        gaussian=_kernel("near"),
+        iterations=Field("int", "mean-field steps", 10, min=1),
+    ),
+    "tile": _section(
+        "overlapping tiles, mirrored at the border of the image (--tile)",
+        size=_size("what one tile labels"),
+        overlap=Field("int", "context around a tile, pixels, where layers pad", 0, min=0),
+    ),
+    "slide": _section(
+        "a window that slides over the image, averaged by visits (--slide)",
+        crop=_size("the window"),
+        stride=Field("number", "step as a share of the window", 2 / 3, above=0, max=1),
+    ),
+    "samples": Field("int", "passes with dropout alive (--samples)", None, min=2),
+    "scales": Field("numbers", "resized images to average over (--scales)", None, above=0),
+    "average": Field(
+        "word",
+        "what is averaged over scales and flips",
+        "probabilities",
+        choices=("probabilities", "log_probabilities"),
+    ),
+}
 RECIPE: dict[str, Field] = {
     "optimizer": Field("one_of", "how weights follow gradients", None, fields=OPTIMIZERS),
     "schedule": Field("one_of", "learning rate over the steps", None, fields=SCHEDULES),
@@ -227,6 +273,9 @@ RECIPE: dict[str, Field] = {
         min=1,
     ),
     "classes": Field("names", "names of the classes, in the order of their ids", None),
+    "inference": Field(
+        "section", "what eval.py and predict.py offer beyond one pass", None, fields=INFERENCE
+    ),
 }
 
 
