@@ -11,6 +11,7 @@ from segc.check import Checked
 from segc.diag import Report
 from segc.dim import DimLike, Domain, evaluate, symbols
 from segc.ir import Ref
+from segc.layouts import check_layouts
 from segc.loc import Loc
 
 
@@ -101,11 +102,12 @@ def accepted_crop(domain: Domain, facts: Facts, height: int, width: int) -> tupl
 
 
 def check_training(checked: Checked, report: Report) -> None:
-    """Report losses and recipes that do not go with the network's shapes and parameters.
+    """Report losses, recipes, layouts of checkpoints that do not go with the network's tensors.
 
     With parameters other than the spec's own, sizes and class counts may have changed on purpose:
     the harness then adapts, and only what could never train is reported.
     """
+    check_layouts(checked, report)
     facts = facts_of(checked)
     graph = checked.graph
     if facts is None:

@@ -14,6 +14,7 @@ from typing import Any
 from segc.check import Checked
 from segc.dim import Dim, DimLike, Domain, symbols
 from segc.emit import recipe_code
+from segc.emit.layouts_code import layouts_code
 from segc.emit.pieces import WIDTH, Code, block, joined, lit, number, prose
 from segc.emit.recipe_code import Head
 from segc.ir import Graph
@@ -134,6 +135,7 @@ def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
         **_size_slots(checked.domain, facts),
         **_output_slots(graph.outputs, facts),
         **_training_slots(graph, recipe, losses, facts, weights),
+        "layouts": layouts_code(graph.layouts),
         "trial_crop": Code(str(_crop_for(checked.domain, facts, TRIAL_SIZE, TRIAL_SIZE))),
     }
 

@@ -11,6 +11,7 @@ from segc.diag import Report
 from segc.ir import Graph
 from segc.read.expand import MAX_LAYERS
 from segc.read.files import Files
+from segc.read.layouts import own_layouts, read_layouts
 from segc.read.network import build_graph
 from segc.read.params import parameter_values
 from segc.read.spec import read_spec
@@ -41,8 +42,9 @@ def read(
     if document is None:
         return None
     spec = read_spec(document, files.blocks(document), report)
+    layouts = read_layouts([*files.weights.values(), *own_layouts(spec)], report)
     env = parameter_values(spec.params, params, report)
     if env is None:
         return None
     graph = build_graph(spec, env, report, max_layers, source.file)
-    return replace(graph, texts=tuple(s.text for s in files.sources.values()))
+    return replace(graph, layouts=layouts, texts=tuple(s.text for s in files.sources.values()))
