@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from segc.op import Op
-from segc.source import Loc
+from segc.source import Loc, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,15 @@ class Layout:
         return ".".join(part for part in (best.here, rest) if part)
 
 
+@dataclass(frozen=True, slots=True)
+class StageNet:
+    """The network a stage of the training has instead of this one: a spec, with parameters."""
+
+    source: Source
+    params: Mapping[str, Any]
+    graph: Graph
+
+
 @dataclass(frozen=True)
 class Graph:
     """A network after expansion. Nodes are in topological order, which is the order of the spec.
@@ -150,6 +159,7 @@ class Graph:
     losses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # of known checkpoints, by name
+    stages: Mapping[str, StageNet] = field(default_factory=dict)  # networks of stages, by stage
     file: str = ""
     texts: tuple[str, ...] = field(default=(), repr=False)  # of the files it was read from
     loc: Loc | None = None

@@ -10,7 +10,7 @@ from typing import Any
 from segc.check import Checked
 from segc.diag import Report
 from segc.dim import DimLike, Domain, evaluate, symbols
-from segc.ir import Ref
+from segc.ir import Graph, Ref
 from segc.layouts import check_layouts
 from segc.loc import Loc
 
@@ -115,6 +115,7 @@ def check_training(checked: Checked, report: Report) -> None:
     _check_outputs(checked, report)
     _check_channels(graph.recipe, facts, report)
     _check_groups(checked, report)
+    _check_accumulate(graph, report)
     if dict(graph.params) == dict(graph.defaults):
         _check_classes(checked, facts, report)
         _check_crop(checked, facts, report)
@@ -190,6 +191,27 @@ def _check_groups(checked: Checked, report: Report) -> None:
             place = loc_of(recipe, f"groups.{number}.match", checked.graph.loc)
             hint = f"parameters are named like `{names[0]}`; * stands for anything"
             report.error("SEG606", f"no parameter is named `{pattern}`", place, hint=hint)
+
+
+def divisors(losses: Mapping[str, Any]) -> set[str]:
+    """What the sums of the losses over pixels are divided by: `sum` nothing, `batch` the number of
+    images, `pixels` that of labelled pixels, `weights` the sum of their class weights."""
+    names = {"sum": "sum", "batch": "batch", "valid_pixels": "pixels"}
+    found = set()
+    for loss in losses.values():
+        weighted = "weights" if loss.get("class_weights") else "pixels"
+        known = loss["kind"] in ("cross_entropy", "binary_cross_entropy")
+        found.add(names.get(loss.get("reduction", ""), weighted) if known else "other")
+    return found
+
+
+def _check_accumulate(graph: Graph, report: Report) -> None:
+    """Sums of the parts of a batch add up, averages must be averaged: a mixture can do neither."""
+    found = divisors(graph.losses)
+    if graph.recipe.get("accumulate", 1) > 1 and "sum" in found and len(found) > 1:
+        place = loc_of(graph.recipe, "accumulate", graph.loc)
+        text = "some losses are sums over pixels, others are averages: parts of a batch do not add"
+        report.error("SEG621", text, place, hint="give all losses one `reduction`")
 
 
 def parameter_names(checked: Checked) -> Iterable[str]:

@@ -26,6 +26,7 @@ LEVELS = [
     {"check"},
     {"layouts"},
     {"analyse", "training"},
+    {"stages"},
     {"rewrite"},
     {"rules"},
     {

@@ -17,6 +17,7 @@ from segc.emit import recipe_code
 from segc.emit.layouts_code import layouts_code
 from segc.emit.pieces import WIDTH, Code, block, joined, lit, number, prose
 from segc.emit.recipe_code import Head
+from segc.emit.stages_code import stages_slots
 from segc.ir import Graph
 from segc.training import Facts, accepted_crop, facts_of
 
@@ -92,6 +93,13 @@ def complete_recipe(checked: Checked, facts: Facts) -> dict[str, Any]:
         recipe["epochs"] = 50
     if recipe.get("crop"):  # other parameters may have changed what is accepted
         recipe["crop"] = list(accepted_crop(checked.domain, facts, *recipe["crop"]))
+    recipe["stages"] = [
+        {
+            **stage,
+            "crop": stage["crop"] and list(accepted_crop(checked.domain, facts, *stage["crop"])),
+        }
+        for stage in recipe.get("stages") or ()
+    ]
     if len(recipe.get("classes") or ()) != max(2, facts.outputs):
         recipe["classes"] = None
     if not stated:
@@ -256,20 +264,28 @@ def _training_slots(
     counted, grouped = weights == "median_frequency", bool(recipe.get("groups"))
     augment = recipe.get("augment") or {}
     source = recipe_code.loss_functions(losses, heads, single)
+    stages = stages_slots(graph, recipe, losses)
+    staged = bool(recipe.get("stages"))
+    ignored = "IGNORE" in source or "IGNORE" in stages["accumulate"]
     stdlib = [
         "import argparse",
         *(["import json"] if counted else []),
         "import math",
         "import os",
         "import sys",
-        "from dataclasses import asdict",
-        *(["from fnmatch import fnmatchcase"] if grouped else []),
+        f"from collections.abc import {'Callable, ' if staged else ''}Iterator",
+        "from dataclasses import asdict, dataclass",
+        *(
+            ["from fnmatch import fnmatchcase"]
+            if grouped or "fnmatchcase" in stages["freezes"]
+            else []
+        ),
         "from pathlib import Path",
         "from typing import Any",
     ]
     return {
         "stdlib": Code("\n".join(stdlib)),
-        "own_imports": _own_imports(facts, "IGNORE" in source, counted, graph.name),
+        "own_imports": _own_imports(facts, ignored, counted, graph.name),
         "knobs": recipe_code.knobs(recipe, weights),
         "losses": source,
         "functional": Code("yes") if "F." in source else "",
@@ -279,19 +295,20 @@ def _training_slots(
         "recompute_bn": Code(recipe_code.RECOMPUTE_BN) if recipe.get("recompute_bn") else "",
         "class_weights": Code(recipe_code.COUNTED_WEIGHTS) if counted else "",
         "weights_line": Code(_weights_line(weights)) if weights else "",
-        "pass_weights": Code(", weights" if weights else ""),
+        "pass_weights": Code(", job.weights" if weights else ""),
         "optimizer": recipe_code.optimizer(recipe),
         "length": Code("max_steps" if recipe.get("max_steps") else "epochs"),
         "scale": Code("SCALE" if augment.get("scale") else "None"),
         "flip": Code(str(bool(augment.get("flip")))),
+        **stages,
         "ddp_unused": Code("" if single else ", find_unused_parameters=True"),
     }
 
 
 def _own_imports(facts: Facts, ignore: bool, counted: bool, model: str) -> list[Code]:
     """What train.py takes from the files beside it."""
-    data = ["KINDS", "fingerprint", "open_split"]
-    data += ["Split", "count_labels", "median_frequency", "read_pair"] if counted else []
+    data = ["KINDS", "Split", "fingerprint", "open_split"]
+    data += ["count_labels", "median_frequency", "read_pair"] if counted else []
     inputs = ["accepted_size", "accepts"]
     inputs += ["IGNORE"] if ignore else []
     inputs += ["MARGIN"] if facts.margin else []
