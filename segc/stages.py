@@ -27,7 +27,7 @@ def check_stages(checked: Checked, report: Report) -> None:
     for number, stage in enumerate(stages):
         place = loc_of(graph.recipe, f"stages.{number}.name", graph.loc)
         _check_name(stage["name"], names, place, report)
-        network = _network(stage["name"], checked, place, report)
+        network = _network(stage["name"], checked, _place(number, checked), report)
         if network is None:
             return
         _check_patterns(number, checked, network, report)
@@ -59,12 +59,20 @@ def _check_name(name: str, names: set[str], place: Loc | None, report: Report) -
     names.add(name)
 
 
+def _place(number: int, checked: Checked) -> Loc | None:
+    """Where a stage says which network it has."""
+    recipe, place = checked.graph.recipe, checked.graph.loc
+    for key in ("name", "params", "network"):
+        place = loc_of(recipe, f"stages.{number}.{key}", place)
+    return place
+
+
 def _check_last(checked: Checked, report: Report) -> None:
     graph = checked.graph
     number = len(graph.recipe["stages"]) - 1
     last = graph.recipe["stages"][number]
     if last["name"] in graph.stages:
-        place = loc_of(graph.recipe, f"stages.{number}.network", graph.loc)
+        place = _place(number, checked)
         text = f"the last stage, `{last['name']}`, trains another network than the spec's"
         report.error("SEG620", text, place, hint="leave out its `network` and `params`")
 
