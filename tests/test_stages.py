@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -229,6 +232,20 @@ def test_frozen_statistics_stay_after_validation(work: Path, runner: Runner) -> 
     status, text = runner.run(frozen, "train.py", "--out", work / "twin", *LENGTH, *QUICK)
     assert status == 0, text
     assert state(work / "twin" / "last.pt")["weights"]["bn1.running_mean"].any()
+
+
+def test_two_processes(work: Path, net: Path) -> None:
+    """Under torchrun every process takes the weights that the first has saved."""
+    out = work / "two"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-port", "29617", str(net / "train.py"), "--out", str(out)]
+    command += [str(word) for word in (*LENGTH, *QUICK)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("11 of the network's 13 tensors taken") == 1
+    assert [line["step"] for line in metrics(out) if "val_miou" in line] == [10, 20]
+    assert state(out / "last.pt")["settings"]["processes"] == 2
 
 
 # --- what is emitted ------------------------------------------------------------------------

@@ -265,7 +265,6 @@ def _training_slots(
     augment = recipe.get("augment") or {}
     source = recipe_code.loss_functions(losses, heads, single)
     stages = stages_slots(graph, recipe, losses)
-    staged = bool(recipe.get("stages"))
     ignored = "IGNORE" in source or "IGNORE" in stages["accumulate"]
     stdlib = [
         "import argparse",
@@ -273,7 +272,7 @@ def _training_slots(
         "import math",
         "import os",
         "import sys",
-        f"from collections.abc import {'Callable, ' if staged else ''}Iterator",
+        f"from collections.abc import {'Callable, ' if stages['schedule_first'] else ''}Iterator",
         "from dataclasses import asdict, dataclass",
         *(
             ["from fnmatch import fnmatchcase"]

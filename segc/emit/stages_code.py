@@ -86,7 +86,7 @@ def _table(graph: Graph, recipe: Recipe, stages: Sequence[Stage], own: set[str])
 
 
 def _fields(model: str, recipe: Recipe, own: set[str]) -> list[Field]:
-    fields = [Field("network", "Callable[[], nn.Module]", model)]
+    fields = [Field("network", "type[nn.Module]", model)]
     if "length" in own:
         steps = "MAX_STEPS" if recipe.get("max_steps") else "None"
         epochs = "None" if recipe.get("max_steps") else "EPOCHS"
@@ -199,7 +199,7 @@ class Parts(torch.utils.data.Sampler[list[tuple[int, int]]]):
     def __len__(self) -> int:
         return len(self.picks) * self.parts'''
 
-SHARES = '''\
+SHARES = '''
 
 
 def {name}({arguments}) -> Tensor:
