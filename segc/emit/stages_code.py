@@ -207,7 +207,7 @@ def {name}({arguments}) -> Tensor:
 
     With it the parts' mean losses add up to the mean loss of the batch.
     """
-    counts = torch.stack([{count} for _, mask, _ in parts])
+    counts = torch.stack([{count} for mask in masks])
     return counts / counts.sum().clamp(min={least})'''
 
 
@@ -216,27 +216,26 @@ def _accumulate(recipe: Recipe, losses: Mapping[str, Any]) -> dict[str, Any]:
     if recipe.get("accumulate", 1) == 1:
         return dict.fromkeys(("accumulate", "shares", "times_share"), Code(""))
     found = divisors(losses)
-    part = "list[tuple[Tensor, Tensor, list[int]]]"
     if found == {"sum"}:
         return {"accumulate": Code(PARTS), "shares": Code(""), "times_share": Code("")}
     if found == {"pixels"}:
         text = SHARES.format(
             name="shares",
-            arguments=f"parts: {part}",
+            arguments="masks: list[Tensor]",
             what="the labelled pixels",
             count="(mask != IGNORE).sum()",
             least="1",
         )
-        return _shared(text, "shares(parts)")
+        return _shared(text, "shares([part[1] for part in parts])")
     if found == {"weights"}:
         text = SHARES.format(
             name="shares",
-            arguments=f"parts: {part}, weights: Tensor",
+            arguments="masks: list[Tensor], weights: Tensor",
             what="the class weights of the labelled pixels",
             count="weights[mask[mask != IGNORE]].sum()",
             least="1e-12",
         )
-        return _shared(text, "shares(parts, job.weights)")
+        return _shared(text, "shares([part[1] for part in parts], job.weights)")
     return {
         "accumulate": Code(PARTS),
         "shares": Code(""),
