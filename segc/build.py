@@ -109,11 +109,12 @@ def emit(make: Maker, checked: Checked, deploy: Optimised) -> dict[str, str]:
     from segc.emit.report import report
 
     drawing = draw(checked)
+    scripts = harness_files(checked) if checked.graph.losses else {}
     return {
         "model.py": model_source(make, digest=checked.graph.digest),
         "deploy.py": deploy_source(make.deploy, deploy, checked.graph.digest),
-        **(harness_files(checked) if checked.graph.losses else {}),
-        **stage_files(checked.graph),
+        **scripts,
+        **(stage_files(checked.graph) if "train.py" in scripts else {}),
         "diagram.svg": drawing.svg(),
         "diagram.dot": drawing.dot(),
         "report.md": report(checked, make.command, deploy_report(deploy)),
