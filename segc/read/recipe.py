@@ -31,14 +31,22 @@ def read_recipe(node: YNode, report: Report) -> Data:
     reader = Reader(report)
     found = reader.section(node, RECIPE, "`recipe`", "")
     found = {key: value for key, value in found.items() if value is not None}
-    if "max_steps" in found and "epochs" in found:
-        place = reader.locs.get("epochs")
-        report.error("SEG603", "both `max_steps` and `epochs` are given", place, hint="keep one")
+    _one_length(found, "", reader)
+    for index, stage in enumerate(found.get("stages") or ()):
+        _one_length(stage, f"stages.{index}.", reader)
     scale = (found.get("augment") or {}).get("scale")
     if scale and scale[0] > scale[1]:
         place = reader.locs.get("augment.scale")
         report.error("SEG105", "`scale` is [smallest, largest]", place, hint="swap the numbers")
     return Data(found, reader.locs)
+
+
+def _one_length(section: Mapping[str, Any], path: str, reader: Reader) -> None:
+    """A recipe or stage is so many steps or so many epochs long."""
+    if section.get("max_steps") and section.get("epochs"):
+        place = reader.locs.get(f"{path}epochs")
+        text = "both `max_steps` and `epochs` are given"
+        reader.report.error("SEG603", text, place, hint="keep one")
 
 
 class Reader:
@@ -94,6 +102,8 @@ class Reader:
         if f.kind == "weights" and isinstance(node, Scalar):
             word = self.word(node, f, name)
             return None if word == "none" else word
+        if f.kind == "values":
+            return {key.text: self.plain(item) for key, item in self.mapping(node, f"`{name}`")}
         if f.kind == "when":
             return self.condition(node, name)
         if f.kind == "names":
@@ -125,6 +135,15 @@ class Reader:
         return {
             key.text: self.section(value, f.fields[key.text].fields, f"`{key.text}`", inner + ".")
         }
+
+    def plain(self, node: YNode) -> Any:
+        """A number, text, true or false, or a list of them."""
+        if isinstance(node, Scalar):
+            return node.value
+        if isinstance(node, Sequence_):
+            return tuple(self.plain(item) for item in node.items)
+        self.report.error("SEG103", f"needs a plain value, got {_shown(node)}", node.loc)
+        return None
 
     def condition(self, node: YNode, name: str) -> bool:
         try:

@@ -14,10 +14,11 @@ class Field:
     """One key. `kind` says what it takes:
 
     int, number, bool, word (one of `choices`), text, output (name of an output), identifier; names
-    (list of texts); ints and numbers (lists, of `count` values if given); weights (a word of
-    `choices` or a list of numbers); when (an expression over the parameters); section (a mapping of
-    `fields`), sections (a list of them), one_of (a mapping with exactly one of `fields`, each a
-    section). `min` is inclusive, `above` exclusive; both hold for every number.
+    (list of texts), values (names with plain values); ints and numbers (lists, of `count` values if
+    given); weights (a word of `choices` or a list of numbers); when (an expression over the
+    parameters); section (a mapping of `fields`), sections (a list of them), one_of (a mapping with
+    exactly one of `fields`, each a section). `min` is inclusive, `above` exclusive; both hold for
+    every number.
     """
 
     kind: str
@@ -132,13 +133,36 @@ INFERENCE: dict[str, Field] = {
         choices=("probabilities", "log_probabilities"),
     ),
 }
-RECIPE: dict[str, Field] = {
-    "optimizer": Field("one_of", "how weights follow gradients", None, fields=OPTIMIZERS),
-    "schedule": Field("one_of", "learning rate over the steps", None, fields=SCHEDULES),
+_LENGTH = {
     "max_steps": Field("int", "length of the training, optimizer steps", None, min=1),
     "epochs": Field("int", "length of the training, passes over the training set", None, min=1),
-    "batch_size": Field("int", "images per step, all processes together", None, min=1),
-    "crop": Field("ints", "height and width the network trains on, pixels", None, min=1, count=2),
+}
+_BATCH = Field("int", "images per step, all processes together", None, min=1)
+_CROP = Field("ints", "height and width the network trains on, pixels", None, min=1, count=2)
+_SCHEDULE = Field("one_of", "learning rate over the steps", None, fields=SCHEDULES)
+STAGE: dict[str, Field] = {
+    "name": Field("text", "of the stage, and of its run directory"),
+    "network": Field("text", "another spec of the folder that is trained in this stage", None),
+    "params": Field("values", "values of that network's parameters", None),
+    **_LENGTH,
+    "lr": Field("number", "base learning rate", None, above=0),
+    "schedule": _SCHEDULE,
+    "batch_size": _BATCH,
+    "crop": _CROP,
+    "freeze": Field("names", "patterns of names of parameters that are not trained", None),
+    "freeze_bn": Field("bool", "batch norms keep statistics and weights", False),
+    "starts_from": Field(
+        "word", "which weights of the stage before", "best", choices=("best", "last")
+    ),
+}
+RECIPE: dict[str, Field] = {
+    "optimizer": Field("one_of", "how weights follow gradients", None, fields=OPTIMIZERS),
+    "schedule": _SCHEDULE,
+    **_LENGTH,
+    "batch_size": _BATCH,
+    "accumulate": Field("int", "parts a batch is taken in, their gradients added", None, min=1),
+    "clip_norm": Field("number", "largest norm of all gradients together", None, above=0),
+    "crop": _CROP,
     "augment": Field(
         "section",
         "random changes of the training images",
@@ -181,6 +205,13 @@ RECIPE: dict[str, Field] = {
         "training batches on which batch-norm statistics are estimated anew for each validation",
         None,
         min=1,
+    ),
+    "stages": Field(
+        "sections",
+        "parts of the training, each from the weights of the one before; what a stage leaves out "
+        "is the recipe's",
+        None,
+        fields=STAGE,
     ),
     "classes": Field("names", "names of the classes, in the order of their ids", None),
     "inference": Field(
@@ -231,6 +262,8 @@ def _kind_schema(f: Field) -> dict[str, Any]:
             return {"oneOf": [{"enum": list(f.choices)}, numbers]}
         case "text" | "output":
             return {"type": "string"}
+        case "values":
+            return {"type": "object", "additionalProperties": {"type": [*_PLAIN, "array"]}}
         case "identifier":
             return {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,62}$"}
         case "when":
@@ -242,6 +275,9 @@ def _kind_schema(f: Field) -> dict[str, Any]:
         case "section":
             return section_schema(f.fields)
     return _one_of_schema(f)
+
+
+_PLAIN = ("number", "boolean", "string")
 
 
 def _one_of_schema(f: Field) -> dict[str, Any]:
