@@ -20,7 +20,7 @@ def check_inference(checked: Checked, margin: int | None, outputs: int, report: 
     for key, text, hint in _misfits(checked, offers, margin, outputs):
         place = getattr(recipe, "locs", {}).get(f"inference.{key}", checked.graph.loc)
         loc = place if isinstance(place, Loc) else None
-        report.error("SEG620", text, loc, hint=hint)
+        report.error("SEG622", text, loc, hint=hint)
 
 
 def _misfits(

@@ -124,7 +124,29 @@ TILE = {"size": [384, 384], "overlap": 96}
 SLIDE = {"crop": [32, 48], "stride": 2 / 3}
 SCALES = {"scales": [0.5, 1, 1.75], "average": "log_probabilities"}
 NAMES = [f"a class with a name of some length {i}" for i in range(21)]
+STAGE = dict.fromkeys(
+    ("network", "params", "max_steps", "epochs", "lr", "schedule", "batch_size", "crop", "freeze")
+)
+FIRST = {**STAGE, "name": "first", "freeze_bn": False, "starts_from": "best"}
+BUSY = {
+    **FIRST,
+    "max_steps": 9000,
+    "lr": 1e-10,
+    "schedule": {"poly": {"power": 1}},
+    "batch_size": 2,
+    "crop": [64, 64],
+    "freeze": ["backbone.*", 'a"b'],
+    "freeze_bn": True,
+}
+LAST = {**FIRST, "name": "last", "starts_from": "last", "epochs": 3}
 CASES: dict[str, Checked] = {
+    "stages": checked(recipe=recipe(stages=[BUSY, LAST], recompute_bn=20)),
+    "few_stages": checked(recipe=recipe(stages=[FIRST, {**FIRST, "name": "last", "lr": 1.0}])),
+    "stages_of_epochs": checked(recipe=without("max_steps", epochs=2, stages=[FIRST, LAST])),
+    "parts": checked(recipe=recipe(accumulate=4, clip_norm=5)),
+    "parts_of_sums": checked(losses=loss(reduction="sum"), recipe=recipe(accumulate=4)),
+    "parts_of_images": checked(losses=loss(reduction="batch"), recipe=recipe(accumulate=4)),
+    "weighted_parts": checked(losses=loss(class_weights=[1, 2, 3]), recipe=recipe(accumulate=4)),
     "default": checked(losses={}, recipe={}),
     "grey": checked(channels=1, losses={}, recipe={}),
     "five": checked(channels=5, losses={}, recipe={}),

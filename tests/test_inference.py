@@ -408,10 +408,10 @@ def faults(text: str) -> list[tuple[str, int, int, str]]:
 @pytest.mark.parametrize(
     ("text", "code", "column", "words"),
     [
-        (spec("{samples: 8}"), "SEG620", 24, "the network has no dropout"),
-        (spec("{slide: {crop: [9, 9]}}", padding=0), "SEG620", 22, "as large as the image"),
-        (spec("{tile: {size: [9, 9], overlap: 4}}", padding=0), "SEG620", 45, "its margin"),
-        (spec("{average: log_probabilities}", classes=1), "SEG620", 24, "two or more"),
+        (spec("{samples: 8}"), "SEG622", 24, "the network has no dropout"),
+        (spec("{slide: {crop: [9, 9]}}", padding=0), "SEG622", 22, "as large as the image"),
+        (spec("{tile: {size: [9, 9], overlap: 4}}", padding=0), "SEG622", 45, "its margin"),
+        (spec("{average: log_probabilities}", classes=1), "SEG622", 24, "two or more"),
         (spec("{samples: 1}", drop=True), "SEG105", 24, "at least 2"),
         (spec("{tile: {size: [9]}}"), "SEG103", 28, "takes 2 numbers"),
         (spec("{slide: {crop: [9, 9], stride: 1.5}}"), "SEG105", 45, "at most 1"),

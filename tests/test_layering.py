@@ -24,7 +24,9 @@ LEVELS = [
     {"read"},
     {"blame"},
     {"check"},
+    {"layouts"},
     {"analyse", "inference", "training"},
+    {"stages"},
     {"rewrite"},
     {"rules"},
     {
@@ -37,7 +39,7 @@ LEVELS = [
         "fmt",
         "fmt_tree",
     },
-    {"manual", "manual_topics", "new", "publish", "schema"},
+    {"checkpoint", "manual", "manual_topics", "new", "publish", "schema"},
     {"emit", "draw"},
     {"build"},
     {"verify"},

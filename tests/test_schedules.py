@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,21 +27,17 @@ def rates(schedule: dict[str, Any], lr: float = 1.0, **recipe: Any) -> list[floa
     tree = ast.parse(harness_files(checked(recipe=values))["train.py"])
     kept = [n for n in tree.body if isinstance(n, ast.Assign)]
     kept += [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "decay"]
-    line = next(
-        n for n in ast.walk(tree) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "lr"
-    )
-    names: dict[str, Any] = {"math": __import__("math"), "per_epoch": PER_EPOCH, "steps": STEPS}
+    asked = [n for n in ast.walk(tree) if isinstance(n, ast.Assign) and "decay(" in ast.unparse(n)]
+    (line,) = [n for n in asked if ast.unparse(n.targets[0]) == "lr"]
+    names: dict[str, Any] = {"math": __import__("math"), "steps": STEPS}
     exec(compile(ast.Module(kept, []), "train.py", "exec"), names)
     rate = compile(ast.Expression(line.value), "train.py", "eval")
 
-    class Args:
-        pass
-
-    args, at = Args(), Args()
-    args.lr, found = lr, []  # type: ignore[attr-defined]
+    args = SimpleNamespace(lr=lr, batch_size=4)
+    job, found = SimpleNamespace(train_set=range(4 * PER_EPOCH + 3)), []
     for step in range(STEPS):
-        at.step = step  # type: ignore[attr-defined]
-        found.append(float(eval(rate, {**names, "args": args, "at": at})))
+        at = SimpleNamespace(step=step)
+        found.append(float(eval(rate, {**names, "args": args, "at": at, "job": job})))
     return found
 
 
@@ -121,9 +118,12 @@ def test_a_rate_held_for_ten_steps() -> None:
 
 def test_a_floor_under_the_base_rate() -> None:
     """VainF's scheduler: max(lr * (1 - step / steps) ** power, floor)."""
+    optimizer = {"sgd": {"lr": 0.01, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0}}
     wanted = [max(0.01 * (1 - step / STEPS) ** 2, 1e-4) for step in range(STEPS)]
-    found = rates({"poly": {"power": 2.0, "floor": 1e-4}}, lr=0.01)
-    assert near(found, wanted) and found[-1] == 1e-4 and found[100] > 1e-4
+    found = rates({"poly": {"power": 2.0, "floor": 1e-4}}, lr=0.01, optimizer=optimizer)
+    assert near(found, wanted) and near(found[-1:], [1e-4]) and found[100] > 1e-4
+    half = rates({"poly": {"power": 2.0, "floor": 1e-4}}, lr=0.005, optimizer=optimizer)
+    assert near(half, [rate / 2 for rate in wanted])  # --lr scales the floor too
 
 
 def test_warmup_grows_to_the_schedule() -> None:
@@ -136,6 +136,33 @@ def test_warmup_grows_to_the_schedule() -> None:
     by_epoch = {"poly": {"power": 0.9, "per": "epoch"}}  # the growth goes on within an epoch
     found = rates(by_epoch, warmup=warm)
     assert near(found, [a * b for a, b in zip(growth, rates(by_epoch), strict=True)])
+
+
+def test_stages_have_schedules_of_their_own() -> None:
+    """A stage's function has its numbers written out; all take the same arguments."""
+    plain = {"network": None, "params": None, "max_steps": None, "epochs": None, "batch_size": None}
+    plain |= {"crop": None, "freeze": None, "freeze_bn": False, "starts_from": "best"}
+    first = {"milestones": {"at": [2, 5], "gamma": 0.5, "per": "epoch"}}
+    second = {"poly": {"power": 2.0, "per": "step", "every": 10, "floor": 1e-5}}
+    stages = [
+        {**plain, "name": "one", "lr": None, "schedule": first},
+        {**plain, "name": "two", "lr": 0.001, "schedule": second},
+        {**plain, "name": "three", "lr": None, "schedule": None},
+    ]
+    recipe = {**RECIPE, "schedule": {"constant": {}}, "stages": stages}
+    text = harness_files(checked(recipe=recipe))["train.py"]
+    assert "decay: Callable[[int, int, int], float] = decay" in text
+    tree = ast.parse(text)
+    kept = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name.startswith("decay")]
+    names: dict[str, Any] = {}
+    exec(compile(ast.Module(kept, []), "train.py", "exec"), names)
+    for step in range(STEPS):
+        epoch = step // PER_EPOCH
+        dropped = 0.5 ** ((epoch >= 2) + (epoch >= 5))
+        assert names["decay_one"](step, STEPS, PER_EPOCH) == dropped
+        held = max(0.01, (1 - step // 10 * 10 / STEPS) ** 2)
+        assert names["decay_two"](step, STEPS, PER_EPOCH) == pytest.approx(held)
+        assert names["decay"](step, STEPS, PER_EPOCH) == 1
 
 
 def test_a_run_trains_at_them(tmp_path: Path) -> None:

@@ -77,6 +77,33 @@ ENTRIES: dict[str, Entry] = {
         good=_spec(_LOSS, "recipe: {groups: [{match: logits.*, lr: 10}]}"),
     ),
     "SEG620": Entry(
+        "A stage of the training does not go with the others",
+        "Stages hand weights on by name, end in the network of the spec, and are trained with its "
+        "losses on its data: a stage has a name of its own, a network with the same input, with "
+        "outputs of the shapes that the losses read, that accepts the same sizes; the last stage "
+        "has the spec's own network.",
+        bad=_spec(_LOSS, "recipe: {stages: [{name: first, lr: 0.1}, {name: first, lr: 0.01}]}"),
+        good=_spec(_LOSS, "recipe: {stages: [{name: first, lr: 0.1}, {name: last, lr: 0.01}]}"),
+    ),
+    "SEG621": Entry(
+        "The parts of a batch do not add up",
+        "With `accumulate` a batch is taken in parts, and their gradients are added. Where all "
+        "losses are sums over pixels the parts are added as they are, where all are averages each "
+        "counts by its share. There is no one factor for a sum and an average together.",
+        bad=_spec(
+            "losses:",
+            "  a: {cross_entropy: logits, reduction: sum}",
+            "  b: {cross_entropy: logits, reduction: mean}",
+            "recipe: {accumulate: 4}",
+        ),
+        good=_spec(
+            "losses:",
+            "  a: {cross_entropy: logits, reduction: sum}",
+            "  b: {cross_entropy: logits, reduction: sum}",
+            "recipe: {accumulate: 4}",
+        ),
+    ),
+    "SEG622": Entry(
         "The network cannot be run as `inference` offers",
         "`samples` averages passes with dropout alive, so there must be dropout; `slide` averages "
         "windows that a network labels to their edges, `tile` with an `overlap` goes with the same "

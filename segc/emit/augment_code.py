@@ -50,10 +50,11 @@ def samples(augment: Augment) -> Code:
 
 
 def inputs(augment: Augment, margin: int) -> list[str]:
-    """What sampling.py takes from inputs.py besides what it always does."""
-    if not margin:
-        return []
-    return ["MARGIN"] if _warped(augment) else ["MARGIN", "mirror"]
+    """What sampling.py takes from inputs.py."""
+    names = ["IGNORE", "accepted_size", "to_input"]
+    if margin:
+        names += ["MARGIN"] if _warped(augment) else ["MARGIN", "mirror"]
+    return names
 
 
 def _warped(augment: Augment) -> bool:
@@ -82,6 +83,7 @@ def slots(augment: Augment, channels: int, margin: int) -> dict[str, Any]:
     turn = "; the hue turns by at most `hue` of the circle" if jitter.get("hue") else ""
     return {
         **flags,
+        "make_samples": samples(augment),
         "augment_fields": [Code(f"{k.field}: {k.type}  # {k.comment}") for k in _knobs(augment)],
         "new_size": Code(_new_size(augment)),
         "needs_math": Code("yes" if augment.get("rotate") or augment.get("blur") else ""),

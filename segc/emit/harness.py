@@ -7,7 +7,7 @@ which only this package makes. Nothing emitted imports segc.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -15,8 +15,10 @@ from segc.check import Checked
 from segc.dim import Dim, DimLike, Domain, symbols
 from segc.emit import augment_code, recipe_code, schedule_code
 from segc.emit.inference_code import inference_slots
+from segc.emit.layouts_code import layouts_code
 from segc.emit.losses import arguments_of, border_weight, loss_slots, weighting
-from segc.emit.pieces import WIDTH, Code, block, joined, lit, number, prose
+from segc.emit.pieces import Code, block, import_line, joined, lit, number, prose
+from segc.emit.stages_code import stages_slots
 from segc.ir import Graph
 from segc.read.loss_table import completed
 from segc.training import Facts, accepted_crop, facts_of
@@ -60,7 +62,6 @@ RUNTIME_NAMES = (
     "run",
     "wait_for_all",
 )
-SAMPLING_NAMES = ("IGNORE", "accepted_size", "to_input")
 TRIAL_SIZE = 96  # pixels: what a trial on synthetic scenes is labelled on, or a little more
 
 DEFAULT_RECIPE: dict[str, Any] = {
@@ -110,6 +111,13 @@ def complete_recipe(checked: Checked, facts: Facts) -> dict[str, Any]:
         recipe["epochs"] = 50
     if recipe.get("crop"):  # other parameters may have changed what is accepted
         recipe["crop"] = list(accepted_crop(checked.domain, facts, *recipe["crop"]))
+    recipe["stages"] = [
+        {
+            **stage,
+            "crop": stage["crop"] and list(accepted_crop(checked.domain, facts, *stage["crop"])),
+        }
+        for stage in recipe.get("stages") or ()
+    ]
     if len(recipe.get("classes") or ()) != max(2, facts.outputs):
         recipe["classes"] = None
     if not stated:
@@ -153,7 +161,8 @@ def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
         **loss_slots(losses, facts.coarse, len(graph.outputs) == 1, harness=True),
         **_training_slots(graph, recipe, losses, facts),
         **_border_slots(losses),
-        **inference_slots(recipe, facts, _import),
+        **inference_slots(recipe, facts, import_line),
+        "layouts": layouts_code(graph.layouts),
         "trial_crop": Code(str(_crop_for(checked.domain, facts, TRIAL_SIZE, TRIAL_SIZE))),
     }
 
@@ -267,79 +276,85 @@ def _training_slots(
     weights = weighting(losses)
     counted, grouped = isinstance(weights, str), bool(recipe.get("groups"))
     augment = recipe.get("augment") or {}
-    sampled = [*SAMPLING_NAMES, *augment_code.inputs(augment, facts.margin or 0)]
+    stages = stages_slots(graph, recipe, losses)
+    margin = facts.margin or 0
     stdlib = [
         "import argparse",
         *(["import json"] if counted else []),
         "import math",
         "import os",
         "import sys",
-        "from dataclasses import asdict",
-        *(["from fnmatch import fnmatchcase"] if grouped else []),
+        f"from collections.abc import {'Callable, ' if stages['schedule_first'] else ''}Iterator",
+        "from dataclasses import asdict, dataclass",
+        *(
+            ["from fnmatch import fnmatchcase"]
+            if grouped or "fnmatchcase" in stages["freezes"]
+            else []
+        ),
         "from pathlib import Path",
         "from typing import Any",
     ]
     return {
         "stdlib": Code("\n".join(stdlib)),
-        "own_imports": _own_imports(facts, weights, graph.name),
+        "own_imports": _own_imports(facts, weights, "IGNORE" in stages["accumulate"], graph.name),
         "knobs": recipe_code.knobs(recipe, weights),
-        "schedule": schedule_code.decay(recipe),
-        "rate": schedule_code.rate(recipe),
+        **schedule_code.slots(recipe),
         "groups": Code(recipe_code.GROUPS) if grouped else "",
         "group_rate": Code('lr * group["factor"]' if grouped else "lr"),
         "recompute_bn": Code(recipe_code.RECOMPUTE_BN) if recipe.get("recompute_bn") else "",
         "class_weights": recipe_code.class_weights(weights) if counted else "",
         "weights_line": Code(_weights_line(weights)) if weights else "",
-        "pass_weights": Code("".join(f", {name}" for name in arguments_of(losses))),
+        "pass_weights": Code("".join(f", {_ARGUMENTS[name]}" for name in arguments_of(losses))),
         "optimizer": recipe_code.optimizer(recipe),
         "length": Code("max_steps" if recipe.get("max_steps") else "epochs"),
-        "sampling_inputs": _import("inputs", sampled),
-        "make_samples": augment_code.samples(augment),
-        **augment_code.slots(augment, facts.channels, facts.margin or 0),
+        "sampling_inputs": import_line("inputs", augment_code.inputs(augment, margin)),
+        **augment_code.slots(augment, facts.channels, margin),
         "synchronized": Code("yes" if any(n.op.synchronized for n in graph.nodes) else ""),
+        **stages,
         "ddp_unused": Code("" if single else ", find_unused_parameters=True"),
     }
 
 
+_ARGUMENTS = {"weights": "job.weights", "borders": "borders"}  # what train.py gives total_loss
+
+
 def _border_slots(losses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """How the weights near borders travel from sampling.py, which makes them, to the loss."""
-    if border_weight(losses) is None:
-        return {"borders": "", "batch_names": Code("images, masks, picked")}
-    return {"borders": Code("yes"), "batch_names": Code("images, masks, picked, borders")}
+    names = ["images", "masks", "picked"]
+    types, text = ["Tensor", "Tensor", "list[int]"], "Images, label maps, numbers of the images"
+    borders = border_weight(losses) is not None
+    if borders:
+        names, types = [*names, "borders"], [*types, "Tensor"]
+        text += ", weights near borders"
+    return {
+        "borders": Code("yes" if borders else ""),
+        "batch_names": Code(", ".join(names)),
+        "part_names": Code(", ".join(names).replace("picked", "_")),
+        "batch_type": Code(f"tuple[{', '.join(types)}]"),
+        "batch_text": Code(text),
+    }
 
 
-def _own_imports(facts: Facts, weights: Any, model: str) -> list[Code]:
+def _own_imports(facts: Facts, weights: Any, ignore: bool, model: str) -> list[Code]:
     """What train.py takes from the files beside it."""
     counted = isinstance(weights, str)
-    data = ["KINDS", "fingerprint", "open_split"]
-    data += ["Split", "count_labels", "read_pair"] if counted else []
+    data = ["KINDS", "Split", "fingerprint", "open_split"]
+    data += ["count_labels", "read_pair"] if counted else []
     data += ["median_frequency"] if weights == "median_frequency" else []
     losses = ["total_loss", *(["inverse_log"] if weights == "inverse_log" else [])]
     inputs = ["accepted_size", "accepts"]
+    inputs += ["IGNORE"] if ignore else []
     inputs += ["MARGIN"] if facts.margin else []
     return [
-        _import("checkpoints", CHECKPOINT_NAMES),
-        _import("data", data),
-        _import("inputs", inputs),
-        _import("losses", losses),
-        _import("model", [model]),
-        _import("runtime", RUNTIME_NAMES),
-        _import("sampling", ["Picks", "Samples"]),
-        _import("scoring", ["evaluate", "scores"]),
+        import_line("checkpoints", CHECKPOINT_NAMES),
+        import_line("data", data),
+        import_line("inputs", inputs),
+        import_line("losses", losses),
+        import_line("model", [model]),
+        import_line("runtime", RUNTIME_NAMES),
+        import_line("sampling", ["Picks", "Samples"]),
+        import_line("scoring", ["evaluate", "scores"]),
     ]
-
-
-def _import(module: str, names: Iterable[str]) -> Code:
-    ordered = sorted(names, key=_import_key)
-    line = f"from {module} import {', '.join(ordered)}"
-    if len(line) <= WIDTH:
-        return Code(line)
-    return Code(f"from {module} import (\n" + "".join(f"    {n},\n" for n in ordered) + ")")
-
-
-def _import_key(name: str) -> tuple[int, str]:
-    """Constants, classes, functions: the order ruff sorts imported names in."""
-    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
 
 
 def _weights_line(weights: Any) -> str:

@@ -108,6 +108,12 @@ def knobs(recipe: Mapping[str, Any], weights: Sequence[float] | str | None) -> C
     """The constants at the top of train.py, each with its unit or reason."""
     lines = _length_knobs(recipe) + _rate_knobs(recipe)
     lines += augment_code.knobs(recipe.get("augment") or {})
+    if recipe.get("accumulate", 1) > 1:
+        about = "parts a batch is taken in; their gradients are added"
+        lines.append(f"ACCUMULATE = {recipe['accumulate']}  # {about}")
+    if recipe.get("clip_norm"):
+        value = number(recipe["clip_norm"])
+        lines.append(f"CLIP_NORM = {value}  # largest norm of all gradients together")
     if recipe.get("recompute_bn"):
         lines.append(f"BN_BATCHES = {recipe['recompute_bn']}  # to estimate batch norm on")
     if recipe.get("groups"):

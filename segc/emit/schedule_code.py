@@ -1,4 +1,4 @@
-"""The learning rate over the steps as emitted Python: constants, `decay`, and the line that asks.
+"""The learning rate over the steps as emitted Python: constants and `decay`.
 
 `per: epoch` holds a rate from the start of an epoch to its end, `every` for that many steps or
 epochs: the step is rounded down before the formula. So the last epoch of a polynomial decay trains
@@ -7,6 +7,7 @@ at (1 / epochs) ** power of the base rate, as a scheduler that steps once an epo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,26 +16,55 @@ from segc.emit.pieces import Code, number
 Recipe = Mapping[str, Any]
 
 
+def slots(recipe: Recipe) -> dict[str, Any]:
+    """What train.py.j2 prints of schedules."""
+    per_epoch = ", len(job.train_set) // args.batch_size" if by_epoch(recipe) else ""
+    return {"schedule": decay(recipe, by_epoch(recipe)), "per_epoch": Code(per_epoch)}
+
+
+def by_epoch(recipe: Recipe) -> bool:
+    """Whether any schedule, of the recipe or of a stage, needs to know where epochs begin."""
+    given = [recipe, *(stage for stage in recipe.get("stages") or () if stage["schedule"])]
+    return any(_by_epoch(_schedule(one)[1]) for one in given)
+
+
 def knobs(recipe: Recipe) -> list[str]:
     """The constants at the top of train.py."""
     kind, values = _schedule(recipe)
-    unit = "epochs" if _by_epoch(values) else "steps"
-    lines = []
-    if kind == "poly":
-        lines.append(f"POWER = {number(values['power'])}  # of the decay to zero")
-        if _every(values) > 1:
-            lines.append(f"RATE_EVERY = {values['every']}  # {unit} for which a rate holds")
-        if values.get("floor"):
-            lines.append(f"LR_FLOOR = {number(values['floor'])}  # the base rate falls no lower")
-    if kind == "step":
-        lines.append(f"DROP_EVERY = {values['size']:_}  # {unit}")
-    if kind == "milestones":
-        at = ", ".join(f"{step:_}" for step in values["at"])
-        tail = "," if len(values["at"]) == 1 else ""
-        lines.append(f"DROP_AT = ({at}{tail})  # {unit}")
-    if kind in ("step", "milestones"):
-        lines.append(f"GAMMA = {number(values['gamma'])}  # factor of a drop")
+    comments = {
+        "POWER": "of the decay to zero",
+        "RATE_EVERY": f"{_unit(values)} for which a rate holds",
+        "LR_FLOOR": "LR falls no lower",
+        "DROP_EVERY": _unit(values),
+        "DROP_AT": _unit(values),
+        "GAMMA": "factor of a drop",
+    }
+    used = decay(recipe, by_epoch(recipe))
+    found = constants(values)
+    lines = [
+        f"{n} = {v}  # {comments[n]}" for n, v in found.items() if re.search(rf"\b{n}\b", used)
+    ]
     return lines + _warmup_knobs(recipe)
+
+
+def constants(values: Mapping[str, Any]) -> dict[str, str]:
+    """The literals of a schedule's values by the names they have in `decay`."""
+    names = {
+        "power": "POWER",
+        "every": "RATE_EVERY",
+        "floor": "LR_FLOOR",
+        "size": "DROP_EVERY",
+        "at": "DROP_AT",
+        "gamma": "GAMMA",
+    }
+    return {names[key]: _literal(values[key]) for key in names if key in values}
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, list):
+        inner = ", ".join(_literal(one) for one in value)
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    return f"{value:_}" if isinstance(value, int) else number(value)
 
 
 def _warmup_knobs(recipe: Recipe) -> list[str]:
@@ -47,35 +77,28 @@ def _warmup_knobs(recipe: Recipe) -> list[str]:
     ]
 
 
-def decay(recipe: Recipe) -> Code:
+def decay(recipe: Recipe, per_epoch: bool) -> Code:
     """`decay(step, steps)`, or with `per_epoch` too: the factor of the base learning rate."""
     kind, values = _schedule(recipe)
     text, result = {
         "constant": ("constant", "1.0"),
         "poly": ("polynomial to zero", "(1 - step / steps) ** POWER"),
-        "step": _step(values),
-        "milestones": _milestones(values),
+        "step": (f"dropped by GAMMA every DROP_EVERY {_unit(values)}", _step(values)),
+        "milestones": (f"dropped by GAMMA at DROP_AT, {_unit(values)}", _milestones(values)),
         "cosine": ("half a cosine to zero", "0.5 * (1 + math.cos(math.pi * step / steps))"),
     }[kind]
-    extra = ", per_epoch: int" if _by_epoch(values) else ""
     held, period = _held(values) if kind in ("poly", "cosine") else ("", "")
     lines = [
-        f"def decay(step: int, steps: int{extra}) -> float:",
+        f"def decay(step: int, steps: int{', per_epoch: int' if per_epoch else ''}) -> float:",
         f'    """Factor of the learning rate at a step: {text}{held}."""',
     ]
+    if values.get("floor"):
+        result = f"max(LR_FLOOR / LR, {result})"
     if recipe.get("warmup"):
         lines.append("    growth = WARMUP_FACTOR + (1 - WARMUP_FACTOR) * step / WARMUP_STEPS")
         result = f"min(1.0, growth) * {result}"
     lines += [f"    step -= step % {period}"] if period else []
     return Code("\n".join([*lines, f"    return {result}"]))
-
-
-def rate(recipe: Recipe) -> Code:
-    """The base rate of a step, as train.py's loop asks for it."""
-    _, values = _schedule(recipe)
-    extra = ", per_epoch" if _by_epoch(values) else ""
-    product = f"args.lr * decay(at.step, steps{extra})"
-    return Code(f"max(LR_FLOOR, {product})" if values.get("floor") else product)
 
 
 def _schedule(recipe: Recipe) -> tuple[str, Mapping[str, Any]]:
@@ -85,6 +108,10 @@ def _schedule(recipe: Recipe) -> tuple[str, Mapping[str, Any]]:
 
 def _by_epoch(values: Mapping[str, Any]) -> bool:
     return values.get("per") == "epoch"
+
+
+def _unit(values: Mapping[str, Any]) -> str:
+    return "epochs" if _by_epoch(values) else "steps"
 
 
 def _every(values: Mapping[str, Any]) -> int:
@@ -101,19 +128,11 @@ def _held(values: Mapping[str, Any]) -> tuple[str, str]:
     return (", held for RATE_EVERY steps", "RATE_EVERY") if every > 1 else ("", "")
 
 
-def _step(values: Mapping[str, Any]) -> tuple[str, str]:
-    if _by_epoch(values):
-        return (
-            "dropped by GAMMA every DROP_EVERY epochs",
-            "GAMMA ** (step // per_epoch // DROP_EVERY)",
-        )
-    return "dropped by GAMMA every DROP_EVERY steps", "GAMMA ** (step // DROP_EVERY)"
+def _step(values: Mapping[str, Any]) -> str:
+    now = "step // per_epoch" if _by_epoch(values) else "step"
+    return f"GAMMA ** ({now} // DROP_EVERY)"
 
 
-def _milestones(values: Mapping[str, Any]) -> tuple[str, str]:
-    if _by_epoch(values):
-        return (
-            "dropped by GAMMA at each epoch of DROP_AT",
-            "GAMMA ** sum(step // per_epoch >= epoch for epoch in DROP_AT)",
-        )
-    return "dropped by GAMMA at each step of DROP_AT", "GAMMA ** sum(step >= at for at in DROP_AT)"
+def _milestones(values: Mapping[str, Any]) -> str:
+    now = "step // per_epoch" if _by_epoch(values) else "step"
+    return f"GAMMA ** sum({now} >= drop for drop in DROP_AT)"

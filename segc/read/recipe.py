@@ -32,12 +32,21 @@ def read_recipe(node: YNode, report: Report) -> Data:
     reader = Reader(report)
     found = reader.section(node, RECIPE, "`recipe`", "")
     found = {key: value for key, value in found.items() if value is not None}
-    if "max_steps" in found and "epochs" in found:
-        place = reader.locs.get("epochs")
-        report.error("SEG603", "both `max_steps` and `epochs` are given", place, hint="keep one")
+    _one_length(found, "", reader)
+    _check_milestones(found, "", reader)
+    for index, stage in enumerate(found.get("stages") or ()):
+        _one_length(stage, f"stages.{index}.", reader)
+        _check_milestones(stage, f"stages.{index}.", reader)
     _check_augment(found.get("augment") or {}, reader.locs, report)
-    _check_milestones(found.get("schedule") or {}, reader.locs, report)
     return Data(found, reader.locs)
+
+
+def _one_length(section: Mapping[str, Any], path: str, reader: Reader) -> None:
+    """A recipe or stage is so many steps or so many epochs long."""
+    if section.get("max_steps") and section.get("epochs"):
+        place = reader.locs.get(f"{path}epochs")
+        text = "both `max_steps` and `epochs` are given"
+        reader.report.error("SEG603", text, place, hint="keep one")
 
 
 def _check_augment(values: Mapping[str, Any], locs: Mapping[str, Loc], report: Report) -> None:
@@ -51,11 +60,13 @@ def _check_augment(values: Mapping[str, Any], locs: Mapping[str, Loc], report: R
         report.error("SEG603", "both `scale` and `scales` are given", place, hint="keep one")
 
 
-def _check_milestones(values: Mapping[str, Any], locs: Mapping[str, Loc], report: Report) -> None:
-    given = (values.get("milestones") or {}).get("at") or []
+def _check_milestones(section: Mapping[str, Any], path: str, reader: Reader) -> None:
+    schedule = section.get("schedule") or {}
+    given = (schedule.get("milestones") or {}).get("at") or []
     if given != sorted(set(given)):
-        place = locs.get("schedule.milestones.at")
-        report.error("SEG105", "`at` is in ascending order", place, hint="sort the numbers")
+        place = reader.locs.get(f"{path}schedule.milestones.at")
+        text = "`at` is in ascending order"
+        reader.report.error("SEG105", text, place, hint="sort the numbers")
 
 
 class Reader:
@@ -113,6 +124,8 @@ class Reader:
         if f.kind == "weights" and isinstance(node, Scalar):
             word = self.word(node, f, name)
             return None if word == "none" else word
+        if f.kind == "values":
+            return {key.text: self.plain(item) for key, item in self.mapping(node, f"`{name}`")}
         if f.kind == "when":
             return self.condition(node, name)
         if f.kind == "names":
@@ -146,6 +159,15 @@ class Reader:
         return {
             key.text: self.section(value, f.fields[key.text].fields, f"`{key.text}`", inner + ".")
         }
+
+    def plain(self, node: YNode) -> Any:
+        """A number, text, true or false, or a list of them."""
+        if isinstance(node, Scalar):
+            return node.value
+        if isinstance(node, Sequence_):
+            return tuple(self.plain(item) for item in node.items)
+        self.report.error("SEG103", f"needs a plain value, got {_shown(node)}", node.loc)
+        return None
 
     def condition(self, node: YNode, name: str) -> bool:
         try:

@@ -15,11 +15,11 @@ class Field:
     """One key. `kind` says what it takes:
 
     int, number, bool, word (one of `choices`), text, output (name of an output), identifier; names
-    (list of texts); ints and numbers (lists, of `count` values if given); sides (an int, or two);
-    weights (a word of `choices` or a list of numbers); when (an expression over the parameters);
-    section (a mapping of `fields`; a bare number gives those named in `short`), sections (a list of
-    them), one_of (a mapping with exactly one of `fields`, each a section). `min` is inclusive,
-    `above` exclusive; both hold for every number.
+    (list of texts), values (names with plain values); ints and numbers (lists, of `count` values if
+    given); sides (an int, or two); weights (a word of `choices` or a list of numbers); when (an
+    expression over the parameters); section (a mapping of `fields`; a bare number gives those named
+    in `short`), sections (a list of them), one_of (a mapping with exactly one of `fields`, each a
+    section). `min` is inclusive, `above` exclusive; both hold for every number.
     """
 
     kind: str
@@ -42,6 +42,13 @@ def _decay(default: float) -> Field:
     return Field("number", "L2 penalty on the weights", default, min=0)
 
 
+def _adam(doc: str, decay: float) -> Field:
+    betas = Field("numbers", "decay of the moments", [0.9, 0.999], min=0, max=1, count=2)
+    return Field(
+        "section", doc, fields={"lr": _lr(), "betas": betas, "weight_decay": _decay(decay)}
+    )
+
+
 OPTIMIZERS = {
     "sgd": Field(
         "section",
@@ -53,24 +60,8 @@ OPTIMIZERS = {
             "weight_decay": _decay(0.0),
         },
     ),
-    "adam": Field(
-        "section",
-        "Adam",
-        fields={
-            "lr": _lr(),
-            "betas": Field("numbers", "decay of the moments", [0.9, 0.999], min=0, max=1, count=2),
-            "weight_decay": _decay(0.0),
-        },
-    ),
-    "adamw": Field(
-        "section",
-        "Adam with decoupled weight decay",
-        fields={
-            "lr": _lr(),
-            "betas": Field("numbers", "decay of the moments", [0.9, 0.999], min=0, max=1, count=2),
-            "weight_decay": _decay(0.01),
-        },
-    ),
+    "adam": _adam("Adam", 0.0),
+    "adamw": _adam("Adam with decoupled weight decay", 0.01),
 }
 
 
@@ -89,7 +80,9 @@ SCHEDULES = {
             "power": Field("number", "exponent", 0.9, above=0),
             "per": _per(),
             "every": Field("int", "steps (or epochs) for which a rate holds", 1, min=1),
-            "floor": Field("number", "the base rate falls no lower", 0.0, min=0),
+            "floor": Field(
+                "number", "the base rate falls no lower (another --lr scales it too)", 0.0, min=0
+            ),
         },
     ),
     "step": Field(
@@ -215,9 +208,31 @@ INFERENCE: dict[str, Field] = {
         choices=("probabilities", "log_probabilities"),
     ),
 }
+_LENGTH = {
+    "max_steps": Field("int", "length of the training, optimizer steps", None, min=1),
+    "epochs": Field("int", "length of the training, passes over the training set", None, min=1),
+}
+_BATCH = Field("int", "images per step, all processes together", None, min=1)
+_CROP = Field("ints", "height and width the network trains on, pixels", None, min=1, count=2)
+_SCHEDULE = Field("one_of", "learning rate over the steps", None, fields=SCHEDULES)
+STAGE: dict[str, Field] = {
+    "name": Field("text", "of the stage, and of its run directory"),
+    "network": Field("text", "another spec of the folder that is trained in this stage", None),
+    "params": Field("values", "values of that network's parameters", None),
+    **_LENGTH,
+    "lr": Field("number", "base learning rate", None, above=0),
+    "schedule": _SCHEDULE,
+    "batch_size": _BATCH,
+    "crop": _CROP,
+    "freeze": Field("names", "patterns of names of parameters that are not trained", None),
+    "freeze_bn": Field("bool", "batch norms keep statistics and weights", False),
+    "starts_from": Field(
+        "word", "which weights of the stage before", "best", choices=("best", "last")
+    ),
+}
 RECIPE: dict[str, Field] = {
     "optimizer": Field("one_of", "how weights follow gradients", None, fields=OPTIMIZERS),
-    "schedule": Field("one_of", "learning rate over the steps", None, fields=SCHEDULES),
+    "schedule": _SCHEDULE,
     "warmup": Field(
         "section",
         "the rate grows linearly to the schedule's at first",
@@ -228,10 +243,11 @@ RECIPE: dict[str, Field] = {
         },
         short=("steps",),
     ),
-    "max_steps": Field("int", "length of the training, optimizer steps", None, min=1),
-    "epochs": Field("int", "length of the training, passes over the training set", None, min=1),
-    "batch_size": Field("int", "images per step, all processes together", None, min=1),
-    "crop": Field("ints", "height and width the network trains on, pixels", None, min=1, count=2),
+    **_LENGTH,
+    "batch_size": _BATCH,
+    "accumulate": Field("int", "parts a batch is taken in, their gradients added", None, min=1),
+    "clip_norm": Field("number", "largest norm of all gradients together", None, above=0),
+    "crop": _CROP,
     "augment": Field(
         "section",
         "random changes of the training images",
@@ -271,6 +287,13 @@ RECIPE: dict[str, Field] = {
         "training batches on which batch-norm statistics are estimated anew for each validation",
         None,
         min=1,
+    ),
+    "stages": Field(
+        "sections",
+        "parts of the training, each from the weights of the one before; what a stage leaves out "
+        "is the recipe's",
+        None,
+        fields=STAGE,
     ),
     "classes": Field("names", "names of the classes, in the order of their ids", None),
     "inference": Field(
@@ -324,6 +347,8 @@ def _kind_schema(f: Field) -> dict[str, Any]:
             return {"oneOf": [{"enum": list(f.choices)}, numbers]}
         case "text" | "output":
             return {"type": "string"}
+        case "values":
+            return {"type": "object", "additionalProperties": {"type": [*_PLAIN, "array"]}}
         case "identifier":
             return {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,62}$"}
         case "when":
@@ -344,6 +369,9 @@ def _short_schema(f: Field) -> dict[str, Any]:
         return section
     tightest = min((f.fields[name] for name in f.short), key=lambda one: one.max or math.inf)
     return {"oneOf": [_kind_schema(tightest), section]}
+
+
+_PLAIN = ("number", "boolean", "string")
 
 
 def _one_of_schema(f: Field) -> dict[str, Any]:
