@@ -17,7 +17,7 @@ from segc.read.layouts import layouts_schema
 from segc.read.loss_table import losses_schema
 from segc.read.network import INPUT_KEYS
 from segc.read.params import PARAM_KEYS, TYPES
-from segc.read.recipe_table import recipe_schema
+from segc.read.recipe_schema import recipe_schema
 from segc.read.spec import BLOCK_KEYS, LAYER_KEYS, TOP_LEVEL
 from segc.transforms import TRANSFORMS
 

@@ -24,7 +24,7 @@ LEVELS = [
     {"read"},
     {"blame"},
     {"check"},
-    {"layouts"},
+    {"facts", "layouts", "task"},
     {"analyse", "inference", "training"},
     {"stages"},
     {"rewrite"},

@@ -25,7 +25,7 @@ from segc.manual import page
 from segc.read import read
 from segc.read.loss_table import LOSSES
 from segc.source import Source
-from segc.training import facts_of
+from segc.facts import facts_of
 
 ROOT = Path(__file__).resolve().parent.parent
 

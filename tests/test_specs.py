@@ -15,7 +15,7 @@ from segc.diag import Report
 from segc.ir import Ref
 from segc.read import read
 from segc.source import Source
-from segc.training import facts_of
+from segc.facts import facts_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SPECS = sorted(p.stem for p in (ROOT / "specs").glob("*.yaml"))

@@ -17,6 +17,7 @@ from segc.emit.pieces import WIDTH, Code, block, call, number
 from segc.read.loss_table import LOSSES
 
 Losses = Mapping[str, Loss]
+_SHAPES = "Maps of logits are [N, K, H, W], label maps [N, H, W]."
 
 
 def loss_slots(
@@ -39,6 +40,7 @@ def loss_slots(
     parts.append(_total(losses, functions, names, single))
     body = "\n\n\n".join(parts)
     return {
+        "loss_shapes": Code(_SHAPES),
         "loss_body": Code(body),
         "loss_imports": _imports(body, harness),
         "loss_constants": Code("\n".join(_constants(losses, body, harness))),
