@@ -131,7 +131,7 @@ def knobs(
         lines += _group_rows(recipe["groups"])
     text = "\n".join(lines)
     if isinstance(weights, (list, tuple)):
-        text += "\n" + block("CLASS_WEIGHTS", [number(w) for w in weights], "by class id")
+        text += "\n" + block("CLASS_WEIGHTS", [number(float(w)) for w in weights], "by class id")
     return Code(text)
 
 

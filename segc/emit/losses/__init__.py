@@ -132,7 +132,7 @@ def _constants(losses: Losses, body: str, harness: bool) -> list[str]:
     weights = weighting(losses)
     if isinstance(weights, list) and not harness:  # else train.py has them
         about = "of the classes, for `weights` of total_loss"
-        lines.append(block("CLASS_WEIGHTS", [number(w) for w in weights], about))
+        lines.append(block("CLASS_WEIGHTS", [number(float(w)) for w in weights], about))
     border = border_weight(losses)
     if border:
         lines.append(f"BORDER_WEIGHT = {number(border['w0'])}  # between two objects that touch")
