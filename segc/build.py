@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from segc.check import Checked, verify
 from segc.diag import Fail, Report
 from segc.ir import Graph
 from segc.read import read
-from segc.rewrite import Optimised, optimise
+from segc.optimise import Options, optimise
+from segc.rewrite import Optimised
 from segc.rules import RULES
 from segc.source import Source
 from segc.training import check_training
@@ -45,8 +46,10 @@ class Maker:
     The emitter calls it a few times to see what each parameter does; files are read once.
     """
 
-    def __init__(self, source: Source, params: Mapping[str, Any]) -> None:
-        self.source, self.params = source, dict(params)
+    def __init__(
+        self, source: Source, params: Mapping[str, Any], options: Options | None = None
+    ) -> None:
+        self.source, self.params, self.options = source, dict(params), options or Options()
         self._made = lru_cache(maxsize=64)(self._make)
 
     def __call__(self, changes: Mapping[str, Any]) -> Checked:
@@ -61,13 +64,20 @@ class Maker:
         return self.optimised(changes).checked
 
     def optimised(self, changes: Mapping[str, Any]) -> Optimised:
-        return optimise(self(changes), RULES)
+        """The optimised network; the rules fire where they do without the changes."""
+        if not changes:
+            return self._optimised
+        return optimise(self(changes), RULES, self.options, self._optimised)
+
+    @cached_property
+    def _optimised(self) -> Optimised:
+        return optimise(self({}), RULES, self.options)
 
     @property
     def command(self) -> str:
         """The build that makes it again."""
         sets = "".join(f" --set {n}={_shown(v)}" for n, v in self.params.items())
-        return f"segc build {_file(self.source)}{sets}"
+        return f"segc build {_file(self.source)}{sets}{self.options.command}"
 
 
 def _named(graph: Graph) -> Graph:
@@ -86,12 +96,15 @@ def _shown(value: Any) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
-def build(source: Source, params: Mapping[str, Any] | None = None) -> Built:
+def build(
+    source: Source, params: Mapping[str, Any] | None = None, options: Options | None = None
+) -> Built:
     """Check a spec and make all its files; Fail if it is not sound.
 
-    params: values of the spec's parameters, as `--set` gives them.
+    params: values of the spec's parameters, as `--set` gives them. options: what may be done to
+    the deploy module.
     """
-    make = Maker(source, params or {})
+    make = Maker(source, params or {}, options)
     checked = make({})  # every problem at once, with its place
     deploy = make.optimised({})  # what changes nothing but the cost
     return Built(checked, deploy, emit(make, checked, deploy))

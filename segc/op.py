@@ -209,6 +209,11 @@ class Op:
         return type(self)(**{**self.values, **changes})
 
     @property
+    def stored(self) -> bool:
+        """Its module has tensors in the state dict, learned ones or buffers."""
+        return self.stateful
+
+    @property
     def extra(self) -> tuple[str, ...]:
         """Names of the Operand attributes that are given, in declared order."""
         return tuple(n for n, a in self.attrs.items() if a.kind == "Operand" and n in self.values)
@@ -291,6 +296,17 @@ def op(name: str) -> Callable[[type[Op]], type[Op]]:
         return cls
 
     return register
+
+
+def deploy_op(name: str) -> Callable[[type[Op]], type[Op]]:
+    """As `op`, for operators that only optimised networks have: no spec can name them."""
+
+    def describe(cls: type[Op]) -> type[Op]:
+        cls.name, cls.attrs = name, collect_attrs(cls, name)
+        cls.family = cls.__module__.rsplit(".", 1)[-1]
+        return cls
+
+    return describe
 
 
 def collect_attrs(cls: type, name: str) -> dict[str, Attr]:

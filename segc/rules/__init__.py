@@ -6,9 +6,9 @@ from segc.rewrite import Rule
 from segc.rules.drop_dropout import drop_dropout
 from segc.rules.fold_batch_norm import fold_batch_norm
 
-RULES: tuple[tuple[str, Rule], ...] = (
-    ("drop_dropout", drop_dropout),  # first: a dropout between conv and norm would hide a fold
-    ("fold_batch_norm", fold_batch_norm),  # one pass over memory less per norm
+RULES: tuple[Rule, ...] = (
+    Rule("drop_dropout", "safe", drop_dropout),  # first: between conv and norm it hides a fold
+    Rule("fold_batch_norm", "safe", fold_batch_norm),  # one pass over memory less per norm
 )
 
 __all__ = ["RULES"]

@@ -7,8 +7,8 @@ convolution is linear in its weights, so
     w' = w * s  (per output channel),    bias' = (bias - m) * s + b.
 
 Exact in real arithmetic for convolutions and transposed convolutions, whatever their padding, since
-the norm comes behind them. Not done where the convolution's own value is read elsewhere, where it
-shares its weights, or where the norm uses the statistics of the batch even in evaluation.
+the norm comes behind them. Not done where the convolution's own value is read elsewhere, or where
+the norm uses the statistics of the batch even in evaluation.
 """
 
 from __future__ import annotations
@@ -36,12 +36,11 @@ def fold_batch_norm(checked: Checked, node: Node) -> Rewrite | Skip | None:
     if why:
         return Skip(node.name, why)
     folded = replace(conv, op=conv.op.replace(bias=True), init={})
-    groups = getattr(conv.op, "groups", 1)
-    args: tuple[float, ...] = (float(node.op.values.get("eps", node.op.attrs["eps"].default)),)
-    if conv.op.name == "conv_transpose2d":
-        args = (*args, float(groups))
-    move = Move(LAYERS[conv.op.name], conv.name, (conv.name, node.name), args)
-    return Rewrite(change=(folded,), drop=(node.name,), moves=(move,))
+    eps = float(node.op.values.get("eps", node.op.attrs["eps"].default))
+    groups = (getattr(conv.op, "groups", 1),) if conv.op.name == "conv_transpose2d" else ()
+    move = Move(LAYERS[conv.op.name], (conv.name, node.name, eps, *groups))
+    there = {node.name: Ref(conv.name)}
+    return Rewrite(put={conv.name: (folded,)}, instead=there, moves=(move,))
 
 
 def _refusal(checked: Checked, conv: Node, norm: Node) -> str | None:
@@ -49,10 +48,6 @@ def _refusal(checked: Checked, conv: Node, norm: Node) -> str | None:
     readers = graph.users.get(Ref(conv.name), ())
     if len(readers) > 1 or Ref(conv.name) in graph.outputs.values():
         return f"the value of `{conv.name}` is read elsewhere too"
-    if conv.shared or norm.shared:
-        return "its weights are shared"
-    if any(n.shared in (conv.name, norm.name) for n in graph.nodes if n.shared):
-        return "its weights are shared"
     if not getattr(norm.op, "track_running_stats", True):
         return "it uses the statistics of the batch in evaluation too"
     return None
