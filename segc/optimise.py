@@ -25,8 +25,8 @@ LEVELS = {"none": (), "safe": ("safe",), "all": ("safe", "all")}
 class Options:
     """What the user asks of the optimiser.
 
-    level: none, safe or all. off, on: rules by name, against the level. balance: of the machine,
-    multiply-accumulates per byte moved.
+    level: none, safe or all. off: rules never used. on: rules used wherever they are exact, also
+    against the level and the cost model. balance: of the machine, multiply-accumulates per byte.
     """
 
     level: str = "all"
@@ -202,7 +202,8 @@ def _paying(
         return edits, []
     costs = _costs(run, edits)
     balance = run.options.balance
-    dear = {n for n, c in costs.items() if rule.level == "all" and not _pays(*c, balance)}
+    asked = rule.level == "safe" or rule.name in run.options.on
+    dear = {n for n, c in costs.items() if not asked and not _pays(*c, balance)}
     skips = [Skip(n, _too_dear(*costs[n])) for n in edits if n in dear]
     kept = {n: e for n, e in edits.items() if n not in dear}
     if dear:  # an application of shared weights may have been refused

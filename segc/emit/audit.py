@@ -16,6 +16,7 @@ BUILTINS = frozenset(
      "max", "min", "range", "reversed", "round", "str", "sum", "super", "tuple", "zip",
      "NotImplementedError", "ValueError", "F", "Tensor", "math", "nn", "ops", "torch")
 )  # fmt: skip
+BASES = (["nn.Module"], ["nn.Sequential"], ["nn.Conv2d"])
 # attributes of torch and its parts that read or write files, run code or leave the process
 FORBIDDEN = frozenset(
     ("_C", "backends", "builtins", "classes", "compile", "cuda", "distributed", "export",
@@ -124,7 +125,7 @@ def _nodes(tree: ast.Module) -> Iterator[str]:
 def _one(node: ast.AST, at: int) -> Iterator[str]:
     if isinstance(node, ast.ClassDef):
         bases = [ast.unparse(b) for b in node.bases]
-        if bases not in (["nn.Module"], ["nn.Sequential"]) or node.keywords or node.decorator_list:
+        if bases not in BASES or node.keywords or node.decorator_list:
             yield f"{at}: class {node.name} has other bases, keywords or decorators"
         yield from _class_body(node)
     elif isinstance(node, ast.FunctionDef):

@@ -39,3 +39,51 @@ def fold_batch_norm_transposed(
     grouped = weight.unflatten(0, (groups, -1)) * scale.view(groups, 1, -1, 1, 1)
     state[f"{layer}.weight"] = grouped.flatten(0, 1)
     state[f"{layer}.bias"] = bias * scale + shift
+
+
+def fold_batch_norm_before(
+    state: dict[str, Tensor], layer: str, norm: str, eps: float, groups: int
+) -> None:
+    """Replace a batch norm by other weights of the unpadded convolution behind it."""
+    scale, shift = _affine(state, norm, eps)
+    weight = state[f"{layer}.weight"].unflatten(0, (groups, -1))
+    scale, shift = (v.view(groups, 1, -1, 1, 1) for v in (scale, shift))
+    moved = (weight * shift).sum((2, 3, 4)).flatten()
+    state[f"{layer}.weight"] = (weight * scale).flatten(0, 1)
+    state[f"{layer}.bias"] = state.pop(f"{layer}.bias", torch.zeros_like(moved)) + moved
+
+
+def scale_weights(state: dict[str, Tensor], layer: str, factor: float, bias: bool) -> None:
+    """Put a constant factor into a layer: before it, or behind it, where the bias scales too."""
+    state[f"{layer}.weight"] = state[f"{layer}.weight"] * factor
+    if bias and f"{layer}.bias" in state:
+        state[f"{layer}.bias"] = state[f"{layer}.bias"] * factor
+
+
+def transpose_weights(state: dict[str, Tensor], layer: str, groups: int) -> None:
+    """The weight of a convolution as that of a transposed one: mirrored, [in, out / groups]."""
+    weight = state[f"{layer}.weight"].unflatten(0, (groups, -1)).transpose(1, 2)
+    state[f"{layer}.weight"] = weight.flatten(0, 1).flip(2, 3).contiguous()
+
+
+def phase_weights(state: dict[str, Tensor], layer: str, scale: int, down: int, right: int) -> None:
+    """A convolution of a map enlarged by copies as the phases of a convolution of the small map.
+
+    Taps (`down` and `right` pixels apart) that meet copies of one pixel add up.
+    """
+    weight = state[f"{layer}.weight"]
+    rows, columns = (
+        _phases(size, scale, rate).to(weight)
+        for size, rate in zip(weight.shape[2:], (down, right), strict=True)
+    )
+    weight = torch.einsum("aut,bvr,citr->cabiuv", rows, columns, weight)
+    state[f"{layer}.weight"] = weight.flatten(0, 2).contiguous()
+    if f"{layer}.bias" in state:
+        state[f"{layer}.bias"] = state[f"{layer}.bias"].repeat_interleave(scale**2)
+
+
+def _phases(taps: int, scale: int, rate: int) -> Tensor:
+    """[scale, small taps, taps]: 1 where a tap of a phase meets a pixel of the small map."""
+    phase = torch.arange(scale)[:, None, None]
+    pixel = torch.arange((scale - 1 + rate * (taps - 1)) // scale + 1)[:, None]
+    return (phase + rate * torch.arange(taps)) // scale == pixel

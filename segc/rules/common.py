@@ -1,0 +1,79 @@
+"""What rules ask of a graph: who reads a value, whether sizes agree, names for new layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from segc.check import Checked
+from segc.dim import DimLike
+from segc.ir import Graph, Node, Ref
+from segc.op import Op
+
+Window = tuple[int, int]
+
+
+def maker(checked: Checked, ref: Ref, *ops: str) -> Node | None:
+    """The layer that makes a value, if it is one of these operators and really there."""
+    node = checked.graph.by_name.get(ref.node)
+    return node if node and not node.absent and node.op.name in ops else None
+
+
+def read_elsewhere(graph: Graph, node: Node, reader: Node) -> bool:
+    """Whether anyone but one layer reads a layer's value (the network's outputs count)."""
+    value = Ref(node.name)
+    others = [n for n in graph.users.get(value, ()) if n.name != reader.name]
+    return bool(others) or value in graph.outputs.values()
+
+
+def same(checked: Checked, a: DimLike, b: DimLike) -> bool:
+    """Whether two sizes are equal for every input the network accepts."""
+    return a == b or checked.domain.relation(a, b) == "always"
+
+
+def same_map(checked: Checked, a: Iterable[DimLike], b: Iterable[DimLike]) -> bool:
+    """Whether two maps have the same height and width, whatever the input."""
+    return all(same(checked, x, y) for x, y in zip(a, b, strict=True))
+
+
+def beside(graph: Graph, node: Node, suffix: str) -> str:
+    """A name that is free in the scope of a layer: the layer's own with a suffix."""
+    wanted = f"{node.name}_{suffix}"
+    if node.name.rpartition(".")[2].isdigit():
+        wanted = f"{node.scope}.{suffix}" if node.scope else suffix
+    name, n = wanted, 2
+    while name in graph.by_name or name in graph.scopes:
+        name, n = f"{wanted}{n}", n + 1
+    return name
+
+
+def layer(like: Node, name: str, op: Op, *inputs: Ref) -> Node:
+    """A new layer at the place of another one."""
+    op.validate()
+    return Node(name, op, inputs, like.loc, only=like.only)
+
+
+def plain_window(node: Node) -> str | None:
+    """Why a convolution is not a plain one (stride 1, zeros around the map); None if it is."""
+    op = node.op
+    if getattr(op, "stride", (1, 1)) != (1, 1):
+        return "the convolution has a stride"
+    if getattr(op, "padding_mode", "zeros") != "zeros":
+        return "its padding is not zeros"
+    return None
+
+
+def sides(node: Node) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Pixels a convolution adds before and after, along height and width."""
+    return node.op.sides(0), node.op.sides(1)  # type: ignore[attr-defined]
+
+
+def integer_scale(checked: Checked, up: Node) -> Window | None:
+    """By which whole numbers an upsampling enlarges its map, at every size; None if by none."""
+    small, large = checked.shape(up.inputs[0])[2:], checked.shape(Ref(up.name))[2:]
+    found = []
+    for a, b in zip(small, large, strict=True):
+        factor = next((n for n in range(1, 65) if b == a * n), None)
+        if factor is None:
+            return None
+        found.append(factor)
+    return found[0], found[1]
