@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from segc.check import Checked, verify
-from segc.diag import Fail, Report
+from segc.diag import Diagnostic, Fail, Report
 from segc.ir import Graph
 from segc.read import read
 from segc.optimise import Options, optimise
@@ -60,8 +60,14 @@ class Maker:
         return replace(checked, graph=_named(checked.graph))
 
     def deploy(self, changes: Mapping[str, Any]) -> Checked:
-        """The optimised network with some parameters changed."""
-        return self.optimised(changes).checked
+        """The optimised network with some parameters changed.
+
+        Fail if its weights would be converted in another way: `from_model` is written once.
+        """
+        optimised = self.optimised(changes)
+        if optimised.moves != self._optimised.moves:
+            raise Fail(Diagnostic("SEG701", "the conversion of the weights depends on a parameter"))
+        return optimised.checked
 
     def optimised(self, changes: Mapping[str, Any]) -> Optimised:
         """The optimised network; the rules fire where they do without the changes."""

@@ -275,11 +275,15 @@ TOLERANCE = 1e-9  # relative to the largest output, float64
 
 
 def trained_like(model: Any) -> None:
-    """Random weights and running statistics of the size training leaves, in place."""
+    """Random weights and running statistics of the size training leaves, in place.
+
+    Frozen weights keep the values the spec gives them.
+    """
     torch = _torch()
     generator = torch.Generator().manual_seed(0)
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     for name, value in model.state_dict().items():
-        if not value.is_floating_point():
+        if not value.is_floating_point() or name in frozen:
             continue
         noise = torch.randn(value.shape, generator=generator, dtype=value.dtype)
         if name.endswith("running_var"):

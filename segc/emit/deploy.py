@@ -99,7 +99,7 @@ def _calls(moves: tuple[Move, ...]) -> Iterator[str]:
             yield from statement("", Bracket(function, ("state", *rows[0]), "()"), 4)
             continue
         names = ", ".join(_parameters(function))
-        table = tuple(Bracket("", row, "()") for row in rows)
+        table = tuple(row[0] if len(row) == 1 else Bracket("", row, "()") for row in rows)
         yield from statement("rows = ", Bracket("", table, "()"), 4)
         yield f"    for {names} in rows:"
         yield f"        {function}(state, {names})"

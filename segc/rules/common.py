@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from segc.analyse import bind, reference_sizes, shapes
 from segc.check import Checked
 from segc.dim import DimLike
 from segc.ir import Graph, Node, Ref
@@ -35,13 +36,13 @@ def same_map(checked: Checked, a: Iterable[DimLike], b: Iterable[DimLike]) -> bo
     return all(same(checked, x, y) for x, y in zip(a, b, strict=True))
 
 
-def beside(graph: Graph, node: Node, suffix: str) -> str:
+def beside(graph: Graph, node: Node, suffix: str, taken: Iterable[str] = ()) -> str:
     """A name that is free in the scope of a layer: the layer's own with a suffix."""
     wanted = f"{node.name}_{suffix}"
     if node.name.rpartition(".")[2].isdigit():
         wanted = f"{node.scope}.{suffix}" if node.scope else suffix
-    name, n = wanted, 2
-    while name in graph.by_name or name in graph.scopes:
+    name, n, used = wanted, 2, set(taken)
+    while name in graph.by_name or name in graph.scopes or name in used:
         name, n = f"{wanted}{n}", n + 1
     return name
 
@@ -77,3 +78,10 @@ def integer_scale(checked: Checked, up: Node) -> Window | None:
             return None
         found.append(factor)
     return found[0], found[1]
+
+
+def enlarges(checked: Checked, up: Node) -> bool:
+    """Whether a resize makes its map larger, at the sizes figures are quoted at."""
+    known = shapes(checked, bind(checked, reference_sizes(checked)))
+    small, large = known[up.inputs[0]][2:], known[Ref(up.name)][2:]
+    return all(a <= b for a, b in zip(small, large, strict=True)) and small != large

@@ -87,3 +87,44 @@ def _phases(taps: int, scale: int, rate: int) -> Tensor:
     phase = torch.arange(scale)[:, None, None]
     pixel = torch.arange((scale - 1 + rate * (taps - 1)) // scale + 1)[:, None]
     return (phase + rate * torch.arange(taps)) // scale == pixel
+
+
+def shuffle_weights(state: dict[str, Tensor], layer: str) -> None:
+    """A transposed convolution without overlap as a 1x1 one to all places of its window."""
+    weight = state[f"{layer}.weight"].permute(1, 2, 3, 0)
+    if f"{layer}.bias" in state:
+        places = weight.shape[1] * weight.shape[2]
+        state[f"{layer}.bias"] = state[f"{layer}.bias"].repeat_interleave(places)
+    state[f"{layer}.weight"] = weight.flatten(0, 2)[:, :, None, None].contiguous()
+
+
+def drop_bilinear(state: dict[str, Tensor], layer: str) -> None:
+    """Take out a weight that interpolates bilinearly; raise ValueError if it does not."""
+    weight = state.pop(f"{layer}.weight")
+    kernel = torch.ones((), device=weight.device)
+    for size in weight.shape[2:]:
+        factor = (size + 1) // 2
+        centre = factor - 1 if size % 2 else factor - 0.5
+        taps = torch.arange(size, device=weight.device)
+        kernel = kernel[..., None] * (1 - (taps - centre).abs() / factor)
+    wanted = torch.zeros_like(weight)
+    channel = torch.arange(weight.shape[0], device=weight.device)
+    wanted[channel, channel % weight.shape[1]] = kernel.to(weight)
+    if not torch.allclose(weight, wanted, rtol=0, atol=1e-6):
+        text = f"the weights of {layer} do not interpolate bilinearly; build with"
+        raise ValueError(f"{text} --rule bilinear_deconv=off")
+
+
+def split_channels(
+    state: dict[str, Tensor], layer: str, parts: tuple[str, ...], widths: tuple[int, ...]
+) -> None:
+    """One convolution for each stretch of input channels; the layer itself keeps the bias."""
+    slices = state.pop(f"{layer}.weight").split(widths, dim=1)
+    for name, weight in zip(parts, slices, strict=True):
+        state[f"{name}.weight"] = weight.contiguous()
+
+
+def tap_weights(state: dict[str, Tensor], layer: str) -> None:
+    """The weight of a convolution as those of a 1x1 one for each of its taps (row, out, column)."""
+    weight = state.pop(f"{layer}.weight").permute(2, 0, 3, 1)
+    state[f"{layer}.taps.weight"] = weight.flatten(0, 2)[:, :, None, None].contiguous()

@@ -1,0 +1,63 @@
+"""frozen bilinear conv_transpose k = 2s (s even) or 2s - 1, stride s => pad 1 -> interpolate x s -> cut
+
+The window is diagonal over channels and, along each axis, the triangle 1 - |i - c| / s with
+c = s - 1/2 or s - 1. So output n holds the linear interpolation of the map at (n + 1/2) / s - 1 or
+(n + 1) / s - 1, zeros being where the map ends. With a rim of one zero these are the pixels
+n + s/2 of an interpolation by s with half-pixel centres, or n + 1 of one that keeps the corners:
+
+    interpolate(pad(x, 1)), s/2 (or 1) + padding rows cut off on every side.
+
+Exact while the weights are what the spec says: `init: bilinear, freeze: true`; from_model looks
+and refuses others. C x C x k x k products a pixel become none.
+"""
+
+from __future__ import annotations
+
+from segc.check import Checked
+from segc.ir import Node, Ref
+from segc.op import REGISTRY
+from segc.rewrite import Move, Rewrite, Skip
+from segc.rules.common import beside, layer
+
+
+def bilinear_deconv(checked: Checked, node: Node) -> Rewrite | Skip | None:
+    """A transposed convolution that only interpolates, as an interpolation."""
+    init = node.init.get("weight")
+    if node.op.name != "conv_transpose2d" or not init or "bilinear" not in init:
+        return None
+    op = node.op
+    why = None
+    if not node.freeze:
+        why = "its weights are trained, they only start as bilinear ones"
+    elif op.bias or op.dilation != (1, 1) or op.output_padding != (0, 0):  # type: ignore[attr-defined]
+        why = "it has a bias, a dilation or output padding"
+    elif _channels(checked, node) != op.out_channels or op.groups not in (1, op.out_channels):  # type: ignore[attr-defined]
+        why = "it mixes channels"
+    geometry = None if why else _geometry(op.kernel_size, op.stride, op.padding)  # type: ignore[attr-defined]
+    if why or geometry is None:
+        return Skip(node.name, why or "its window is not twice its stride, or twice less one")
+    scale, corners, cut = geometry
+    rim, up = (beside(checked.graph, node, s) for s in ("rim", "up"))
+    target = {"grow": scale, "align_corners": True} if corners else {"scale_factor": scale}
+    new = (
+        layer(node, rim, REGISTRY["pad"](padding=1), node.inputs[0]),
+        layer(node, up, REGISTRY["interpolate"](mode="bilinear", **target), Ref(rim)),
+        layer(node, node.name, REGISTRY["pad"](padding=-cut), Ref(up)),
+    )
+    return Rewrite(put={node.name: new}, moves=(Move("drop_bilinear", (node.name,)),))
+
+
+def _channels(checked: Checked, node: Node) -> object:
+    return checked.shape(node.inputs[0])[1]
+
+
+def _geometry(
+    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+) -> tuple[int, bool, int] | None:
+    """(s, whether corners are kept, rows to cut), if all is the same along both axes."""
+    (k, other), (s, step), (p, q) = kernel, stride, padding
+    if (k, s, p) != (other, step, q) or s < 2:
+        return None
+    if k == 2 * s and s % 2 == 0:
+        return s, False, s // 2 + p
+    return (s, True, 1 + p) if k == 2 * s - 1 else None

@@ -1,0 +1,34 @@
+"""dilated conv => the same, its taps one by one where the map is small
+
+At dilation d the tap n steps from the centre meets an H x W map in max(0, H - d n) rows; the other
+products are with the zeros around it. Where less than 3/5 of all products are on the map, each tap
+is a 1x1 convolution of the part it meets, added to the result; one that meets nothing is left
+out. Which way is decided when it runs, from the size of the map, so it is exact for every size.
+For stride 1, an odd window, one group, and padding that keeps the size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segc.check import Checked
+from segc.ir import Node
+from segc.ops.fused import DilatedConv2d
+from segc.rewrite import Rewrite, Skip
+from segc.rules.common import plain_window, sides
+
+
+def dilated_taps(checked: Checked, node: Node) -> Rewrite | Skip | None:
+    """A dilated convolution that leaves out products with padding."""
+    op = node.op
+    if op.name != "conv2d" or max(op.dilation) == 1:  # type: ignore[attr-defined]
+        return None
+    why = plain_window(node)
+    if op.groups != 1:  # type: ignore[attr-defined]
+        why = why or "it has groups"
+    for k, d, pads in zip(op.kernel_size, op.dilation, sides(node), strict=True):  # type: ignore[attr-defined]
+        if k % 2 == 0 or pads != (d * (k // 2),) * 2:
+            why = why or "its padding does not keep the size"
+    if why:
+        return Skip(node.name, why)
+    return Rewrite(put={node.name: (replace(node, op=DilatedConv2d(**op.values)),)})
