@@ -51,7 +51,8 @@ class Prices:
     def edit(self, edit: Rewrite) -> tuple[Cost, Cost]:
         """What an edit takes away and what it brings."""
         new = [n for nodes in edit.put.values() for n in nodes]
-        gone = _gone(self.graph, edit, {r for n in new for r in n.inputs})
+        read = {r for n in new for r in n.inputs} | set(edit.instead.values())
+        gone = _gone(self.graph, edit, read)
         before = sum((self.layer(n, self.types) for n in gone), Cost())
         types = dict(self.types)
         after = Cost()
@@ -118,4 +119,3 @@ def _sized(kind: Type, shape: Shape) -> Type:
 def _shape(kind: Type) -> Shape:
     assert isinstance(kind, (Tensor, Index))
     return tuple(int(d) for d in kind.shape)  # type: ignore[arg-type]
-

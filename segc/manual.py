@@ -1,4 +1,4 @@
-"""The manual: one page per operator, transform, diagnostic code and topic.
+"""The manual: one page per operator, transform, optimisation, diagnostic code and topic.
 
 Everything comes from where it is used: operators and transforms from their classes, codes from the
 catalogue, keys from the reader's tables.
@@ -16,6 +16,8 @@ import segc.ops  # noqa: F401  (fills the operator registry)
 from segc.catalogue import CATALOGUE, Entry
 from segc.manual_topics import TOPICS
 from segc.op import REGISTRY, Attr, Op
+from segc.rewrite import Rule
+from segc.rules import RULES
 from segc.transforms import TRANSFORMS
 
 WIDTH = 88
@@ -35,15 +37,18 @@ _KINDS = {
 
 def names() -> list[str]:
     """Everything `segc explain` has a page for."""
-    return [*REGISTRY, *TRANSFORMS, *TOPICS, *CATALOGUE]
+    return [*REGISTRY, *TRANSFORMS, *(r.name for r in RULES), *TOPICS, *CATALOGUE]
 
 
 def page(thing: str) -> str | None:
-    """The page of an operator, a transform, a code or a topic; None if there is none."""
+    """The page of an operator, transform, optimisation, code or topic; None if there is none."""
     if thing in REGISTRY:
         return operator_page(REGISTRY[thing])
     if thing in TRANSFORMS:
         return transform_page(thing)
+    rule = next((r for r in RULES if r.name == thing), None)
+    if rule is not None:
+        return rule_page(rule)
     if thing in TOPICS:
         return f"{thing}: {TOPICS[thing].title}\n\n{TOPICS[thing].text()}\n"
     code = thing.upper()
@@ -59,6 +64,7 @@ def contents() -> str:
         first, *rest = wrap(text, WIDTH - 14)
         lines += [f"  {family:<10}  {first}", *(f"{'':<14}{line}" for line in rest)]
     lines += ["", "transforms", *_listed({n: _summary(cls) for n, cls in TRANSFORMS.items()})]
+    lines += ["", "optimisations", *_listed({r.name: r.about for r in RULES})]
     lines += ["", "topics", *_listed({n: t.title for n, t in TOPICS.items()})]
     lines += ["", "diagnostics", *_listed({c: e.title for c, e in CATALOGUE.items()})]
     return "\n".join(lines) + "\n"
@@ -103,6 +109,14 @@ def transform_page(name: str) -> str:
     given = ", ".join(f"{a.name}: {_example_value(a)}" for a in cls.attrs.values() if a.required)
     lines = [name, "", indent(_doc(cls), "  "), "", *_attribute_lines(cls.attrs.values())]
     return "\n".join([*lines, "", "example", f"  transforms: [{{{name}: {{{given}}}}}]"]) + "\n"
+
+
+def rule_page(rule: Rule) -> str:
+    """An optimisation: what becomes what, why it is exact, when it is used."""
+    used = "always" if rule.level == "safe" else "where the cost model says that it pays"
+    lines = [rule.name, "", indent(rule.page, "  "), "", f"  level {rule.level}: used {used}"]
+    never = f"segc build SPEC --rule {rule.name}=off"
+    return "\n".join([*lines, "", "to leave it out", f"  {never}"]) + "\n"
 
 
 def code_page(code: str, entry: Entry) -> str:
@@ -185,6 +199,19 @@ def ops_page() -> str:
     lines += ["", "# Transforms"]
     for name, transform in TRANSFORMS.items():
         lines += ["", f"## {name}", "", *_markdown(transform)]
+    lines += ["", "# Optimisations", "", "Of the deploy module, in this order."]
+    for rule in RULES:
+        first, _, rest = rule.page.partition("\n")
+        lines += [
+            "",
+            f"## {rule.name}",
+            "",
+            _escaped(first),
+            "",
+            "```text",
+            rest.strip("\n"),
+            "```",
+        ]
     return "\n".join(lines) + "\n"
 
 

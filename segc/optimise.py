@@ -145,9 +145,7 @@ def _answers(
 # --- shared weights -------------------------------------------------------------------------
 
 
-def _together(
-    graph: Graph, edits: dict[str, Rewrite]
-) -> tuple[dict[str, Rewrite], list[Skip]]:
+def _together(graph: Graph, edits: dict[str, Rewrite]) -> tuple[dict[str, Rewrite], list[Skip]]:
     """Edits of layers that share weights stay only if all their applications are edited alike."""
     family = _families(graph)
     if not family:
@@ -226,6 +224,8 @@ def _pays(before: Cost, after: Cost, balance: float) -> bool:
 
 
 def _too_dear(before: Cost, after: Cost) -> str:
+    if before == after:
+        return "it saves nothing at the size figures are quoted at"
     return (
         f"it would cost more: {_count(after.macs)} MACs and {_count(after.bytes)}B moved "
         f"instead of {_count(before.macs)} and {_count(before.bytes)}B"

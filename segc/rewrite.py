@@ -7,6 +7,7 @@ A rule looks at one node and says `Rewrite` (what changes and how each new weigh
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -70,11 +71,14 @@ class Rule:
     apply: Callable[[Checked, Node], Rewrite | Skip | None]
 
     @property
-    def about(self) -> str:
-        """The first line of its page: what becomes what."""
-        import sys
+    def page(self) -> str:
+        """Its algebra, as its file states it; the first line says what becomes what."""
+        return (sys.modules[self.apply.__module__].__doc__ or "").strip()
 
-        return (sys.modules[self.apply.__module__].__doc__ or "").split("\n", 1)[0]
+    @property
+    def about(self) -> str:
+        """What becomes what."""
+        return self.page.split("\n", 1)[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from segc.emit.deploy import deploy_source
 from segc.emit.module import instrumented_source, model_source
 from segc.ir import Ref
 from segc.op import Param
+from segc.optimise import Options
 from segc.source import Source
 from segc.types import Unknown
 
@@ -39,14 +40,19 @@ class Finding:
     detail: str
 
 
-def verify(source: Source, params: Mapping[str, Any]) -> Iterator[Finding]:
-    """Every comparison for one spec; Fail if it is not sound."""
+def verify(
+    source: Source, params: Mapping[str, Any], options: Options | None = None
+) -> Iterator[Finding]:
+    """Every comparison for one spec, its deploy module made with `options`; Fail if not sound."""
     _torch()
-    make = Maker(source, params)
+    make = Maker(source, params, options)
     checked = make({})
     plain = model_source(make)
     yield from verify_network(checked, plain, instrumented_source(make))
-    yield verify_deploy(checked, plain, deploy_source(make.deploy, make.optimised({})))
+    optimised = make.optimised({})
+    deploy = deploy_source(make.deploy, optimised)
+    yield verify_deploy(checked, plain, deploy)
+    yield _deploy_macs(optimised.checked, deploy)
 
 
 def import_source(source: str, name: str) -> ModuleType:
@@ -215,7 +221,7 @@ def _shown(env: Mapping[str, int]) -> str:
     return ", ".join(f"{k}={v}" for k, v in env.items())
 
 
-def _macs(checked: Checked, model: Any) -> Finding:
+def _macs(checked: Checked, model: Any, what: str = "MACs") -> Finding:
     torch = _torch()
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -230,7 +236,7 @@ def _macs(checked: Checked, model: Any) -> Finding:
     derived = sum(r.macs or 0 for r in rows if r.node.only is None)
     detail = f"{real:,} at {_shown(env)}"
     ok = real == derived
-    return Finding("MACs", ok, detail if ok else f"{detail}, derived {derived:,}")
+    return Finding(what, ok, detail if ok else f"{detail}, derived {derived:,}")
 
 
 def _refused(checked: Checked, model: Any) -> Finding:
@@ -317,6 +323,12 @@ def verify_deploy(checked: Checked, plain: str, deploy: str) -> Finding:
         worst = max(worst, float((got[name] - value).abs().max() / value.abs().max().clamp(min=1)))
     detail = f"differs by at most {worst:.1e} of the largest output at {_shown(env)}, float64"
     return Finding("deploy", worst <= TOLERANCE, detail)
+
+
+def _deploy_macs(checked: Checked, source: str) -> Finding:
+    """What the optimiser says it costs is what torch counts."""
+    with _quiet():
+        return _macs(checked, network(source, "segc_deploy"), "deploy MACs")
 
 
 def _named(outputs: Any) -> dict[str, Any]:

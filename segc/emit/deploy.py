@@ -18,6 +18,7 @@ from segc.emit.params import annotation
 from segc.emit.text import literal
 from segc.rewrite import Move, Optimised
 
+
 def deploy_source(build: Build, optimised: Optimised, digest: str = "") -> str:
     """The source of `deploy.py`.
 
@@ -38,9 +39,7 @@ def deploy_source(build: Build, optimised: Optimised, digest: str = "") -> str:
 
 def conversions(wanted: Iterable[str]) -> list[str]:
     """The source of functions of rules/weights.py, after those that they call."""
-    text = files("segc.rules").joinpath("weights.py").read_text(encoding="utf-8")
-    tree = ast.parse(text)
-    found = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
+    found = _definitions()
     used: set[str] = set()
     todo = list(wanted)
     while todo:
@@ -48,7 +47,7 @@ def conversions(wanted: Iterable[str]) -> list[str]:
         if name in found and name not in used:
             used.add(name)
             todo += [n.id for n in ast.walk(found[name]) if isinstance(n, ast.Name)]
-    lines = text.splitlines()
+    lines = _text().splitlines()
     return ["\n".join(lines[f.lineno - 1 : f.end_lineno]) for n, f in found.items() if n in used]
 
 
@@ -107,22 +106,12 @@ def _calls(moves: tuple[Move, ...]) -> Iterator[str]:
 
 def _parameters(function: str) -> list[str]:
     """The names of what a conversion takes behind the state dict."""
-    (definition,) = ast.parse(conversions([function])[-1]).body
-    assert isinstance(definition, ast.FunctionDef)
-    return [a.arg for a in definition.args.args[1:]]
+    return [a.arg for a in _definitions()[function].args.args[1:]]
 
 
-def deploy_report(optimised: Optimised) -> list[str]:
-    """Lines for report.md: which optimisation applied how often, and what was refused why."""
-    counts: dict[str, int] = {}
-    for fired in optimised.fired:
-        counts[fired.rule] = counts.get(fired.rule, 0) + 1
-    lines = [f"- `{rule}`: {n} time{'' if n == 1 else 's'}" for rule, n in counts.items()]
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for rule, skip in optimised.skipped:
-        reasons.setdefault((rule, skip.why), []).append(skip.node)
-    for (rule, why), nodes in reasons.items():
-        shown = ", ".join(f"`{n}`" for n in nodes[:4])
-        more = f" and {len(nodes) - 4} more" if len(nodes) > 4 else ""
-        lines.append(f"- `{rule}` refused at {shown}{more}: {why}")
-    return lines or ["No optimisation applies: it is the plain network without its training parts."]
+def _definitions() -> dict[str, ast.FunctionDef]:
+    return {f.name: f for f in ast.parse(_text()).body if isinstance(f, ast.FunctionDef)}
+
+
+def _text() -> str:
+    return files("segc.rules").joinpath("weights.py").read_text(encoding="utf-8")

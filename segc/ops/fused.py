@@ -210,4 +210,3 @@ class UpsampledConv2d(Op):
     @property
     def style(self) -> Style:
         return Style("up", f"upsampled conv {self.kernel_size}, {self.out_channels}")
-

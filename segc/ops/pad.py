@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segc.code import Call, X
+from segc.code import Call, Helper, X
 from segc.dim import DimLike, text
 from segc.op import Example, Field, Need, Op, Problem, Quad, Style, attr, op
 from segc.ops.common import AXES, feature_map, one, shifted
@@ -36,6 +36,18 @@ class Pad(Op):
         Example({"padding": (1, 0, 2, 3), "mode": "reflect"}, ((1, 2, 5, 6),)),
         Example({"padding": (1, 2, 3, 0), "mode": "circular"}, ((1, 2, 5, 6),)),
         Example({"padding": (-1, 2, 0, -2), "mode": "replicate"}, ((1, 2, 5, 6),)),
+    )
+
+    helpers = (
+        Helper(
+            "trim",
+            '''\
+def trim(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """A map without so many pixels of each side."""
+    height, width = x.shape[-2:]
+    return x[..., top : height - bottom, left : width - right]
+''',
+        ),
     )
 
     def validate(self) -> None:
@@ -75,6 +87,8 @@ class Pad(Op):
         return Call(LAYERS[self.mode], (one(self.padding), *value))
 
     def expr(self, x: Tensor) -> Call:
+        if max(self.padding) <= 0:
+            return Call("trim", (X(0), *(-n for n in self.padding)))
         values = {"mode": self.mode, "value": self.value}
         return Call("F.pad", (X(0), self.padding), values, {"mode": "constant", "value": 0})
 
