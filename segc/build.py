@@ -10,8 +10,8 @@ from typing import Any
 from segc.check import Checked, verify
 from segc.diag import Fail, Report
 from segc.ir import Graph
-from segc.read import read
 from segc.optimise import Options, optimise
+from segc.read import read
 from segc.rewrite import Optimised
 from segc.rules import RULES
 from segc.source import Source

@@ -73,7 +73,7 @@ class Prices:
         operands = [types[r] for r in node.inputs]
         output = _shape(types[Ref(node.name)])
         inputs = tuple(_shape(t) for t in operands)
-        weights = sum(prod(map(int, p.shape)) for p in node.op.parameters(*operands))
+        weights = sum(prod(_ints(p.shape)) for p in node.op.parameters(*operands))
         if node.op.identity(*operands):
             return Cost()
         values = sum(map(prod, inputs)) + prod(output) + weights
@@ -118,4 +118,8 @@ def _sized(kind: Type, shape: Shape) -> Type:
 
 def _shape(kind: Type) -> Shape:
     assert isinstance(kind, (Tensor, Index))
-    return tuple(int(d) for d in kind.shape)  # type: ignore[arg-type]
+    return _ints(kind.shape)
+
+
+def _ints(shape: tuple[DimLike, ...]) -> Shape:
+    return tuple(d for d in shape if isinstance(d, int))

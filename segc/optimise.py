@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from segc.check import Checked
 from segc.cost import CPU_BALANCE, Cost, Prices
 from segc.edit import apply
-from segc.ir import Graph, Node
+from segc.ir import Graph
 from segc.phases import inference, verified
 from segc.rewrite import Fired, Move, Optimised, Rewrite, Rule, Skip
 
@@ -115,7 +115,7 @@ def _exhaust(run: Run, rule: Rule) -> None:
 
 def _carry_out(run: Run, edits: Mapping[str, Rewrite]) -> None:
     graph = run.checked.graph
-    for name, edit in edits.items():
+    for edit in edits.values():
         if not any(graph.by_name[t].shared for t in edit.touched if graph.by_name[t].op.stateful):
             run.moves += edit.moves
     run.checked = verified(apply(graph, edits.values()))
@@ -178,9 +178,9 @@ def _sharing(graph: Graph, edit: Rewrite, edits: Mapping[str, Rewrite]) -> Rewri
     put = {}
     for name, nodes in edit.put.items():
         owner = graph.by_name[name].shared
-        pattern = next((e.put[owner] for e in edits.values() if owner in e.put), None)
+        pattern = next((e.put[owner] for e in edits.values() if owner and owner in e.put), None)
         put[name] = nodes
-        if owner and pattern and len(pattern) == len(nodes):
+        if pattern and len(pattern) == len(nodes):
             put[name] = tuple(
                 replace(n, shared=p.name if n.op.stateful else None)
                 for n, p in zip(nodes, pattern, strict=True)

@@ -1,4 +1,4 @@
-"""What report.md says of the deploy module: its cost, which rules fired where, which not and why."""
+"""What report.md says of the deploy module: its cost, what was done where, what not and why."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def _totals(checked: Checked, optimised: Optimised) -> Iterator[str]:
     before, after = table(plain, sizes).totals, table(optimised.checked, sizes).totals
     assert before.macs is not None and after.macs is not None
     ratio = f" (/{before.macs / after.macs:.2f})" if after.macs else ""
-    yield f"At that size in evaluation: {before.macs:,} multiply-accumulates become {after.macs:,}{ratio},"
+    yield f"At that size in evaluation {before.macs:,} multiply-accumulates"
+    yield f"become {after.macs:,}{ratio},"
     yield (
         f"activations {mib(before.activation_bytes)} MiB become {mib(after.activation_bytes)} MiB, "
         f"{mib(before.peak_bytes)} MiB at most at once become {mib(after.peak_bytes)} MiB."

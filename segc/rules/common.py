@@ -6,11 +6,10 @@ from collections.abc import Iterable
 
 from segc.analyse import bind, reference_sizes, shapes
 from segc.check import Checked
-from segc.dim import DimLike
 from segc.ir import Graph, Node, Ref
 from segc.op import Op
-
-Window = tuple[int, int]
+from segc.ops.conv import Conv2d
+from segc.ops.resize import Interpolate
 
 
 def maker(checked: Checked, ref: Ref, *ops: str) -> Node | None:
@@ -24,16 +23,6 @@ def read_elsewhere(graph: Graph, node: Node, reader: Node) -> bool:
     value = Ref(node.name)
     others = [n for n in graph.users.get(value, ()) if n.name != reader.name]
     return bool(others) or value in graph.outputs.values()
-
-
-def same(checked: Checked, a: DimLike, b: DimLike) -> bool:
-    """Whether two sizes are equal for every input the network accepts."""
-    return a == b or checked.domain.relation(a, b) == "always"
-
-
-def same_map(checked: Checked, a: Iterable[DimLike], b: Iterable[DimLike]) -> bool:
-    """Whether two maps have the same height and width, whatever the input."""
-    return all(same(checked, x, y) for x, y in zip(a, b, strict=True))
 
 
 def beside(graph: Graph, node: Node, suffix: str, taken: Iterable[str] = ()) -> str:
@@ -53,22 +42,30 @@ def layer(like: Node, name: str, op: Op, *inputs: Ref) -> Node:
     return Node(name, op, inputs, like.loc, only=like.only)
 
 
-def plain_window(node: Node) -> str | None:
+def convolution(node: Node) -> Conv2d | None:
+    """The operator of a plain conv2d layer, None for any other."""
+    return node.op if isinstance(node.op, Conv2d) and node.op.name == "conv2d" else None
+
+
+def resized(checked: Checked, ref: Ref) -> tuple[Node, Interpolate] | None:
+    """The layer that makes a value by interpolation, with its operator."""
+    node = maker(checked, ref, "interpolate")
+    return (node, node.op) if node and isinstance(node.op, Interpolate) else None
+
+
+def plain_window(op: Conv2d) -> str | None:
     """Why a convolution is not a plain one (stride 1, zeros around the map); None if it is."""
-    op = node.op
-    if getattr(op, "stride", (1, 1)) != (1, 1):
+    if op.stride != (1, 1):
         return "the convolution has a stride"
-    if getattr(op, "padding_mode", "zeros") != "zeros":
-        return "its padding is not zeros"
-    return None
+    return None if op.padding_mode == "zeros" else "its padding is not zeros"
 
 
-def sides(node: Node) -> tuple[tuple[int, int], tuple[int, int]]:
+def sides(op: Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
     """Pixels a convolution adds before and after, along height and width."""
-    return node.op.sides(0), node.op.sides(1)  # type: ignore[attr-defined]
+    return op.sides(0), op.sides(1)
 
 
-def integer_scale(checked: Checked, up: Node) -> Window | None:
+def integer_scale(checked: Checked, up: Node) -> tuple[int, int] | None:
     """By which whole numbers an upsampling enlarges its map, at every size; None if by none."""
     small, large = checked.shape(up.inputs[0])[2:], checked.shape(Ref(up.name))[2:]
     found = []

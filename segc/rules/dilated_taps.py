@@ -13,22 +13,26 @@ from dataclasses import replace
 
 from segc.check import Checked
 from segc.ir import Node
+from segc.ops.conv import Conv2d
 from segc.ops.fused import DilatedConv2d
 from segc.rewrite import Rewrite, Skip
-from segc.rules.common import plain_window, sides
+from segc.rules.common import convolution, plain_window, sides
 
 
 def dilated_taps(checked: Checked, node: Node) -> Rewrite | Skip | None:
     """A dilated convolution that leaves out products with padding."""
-    op = node.op
-    if op.name != "conv2d" or max(op.dilation) == 1:  # type: ignore[attr-defined]
+    op = convolution(node)
+    if op is None or max(op.dilation) == 1:
         return None
-    why = plain_window(node)
-    if op.groups != 1:  # type: ignore[attr-defined]
-        why = why or "it has groups"
-    for k, d, pads in zip(op.kernel_size, op.dilation, sides(node), strict=True):  # type: ignore[attr-defined]
-        if k % 2 == 0 or pads != (d * (k // 2),) * 2:
-            why = why or "its padding does not keep the size"
+    why = plain_window(op) or ("it has groups" if op.groups > 1 else None) or _resizing(op)
     if why:
         return Skip(node.name, why)
     return Rewrite(put={node.name: (replace(node, op=DilatedConv2d(**op.values)),)})
+
+
+def _resizing(op: Conv2d) -> str | None:
+    """Why its result has another size than its map."""
+    for k, d, pads in zip(op.kernel_size, op.dilation, sides(op), strict=True):
+        if k % 2 == 0 or pads != (d * (k // 2),) * 2:
+            return "its padding does not keep the size"
+    return None

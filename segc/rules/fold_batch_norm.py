@@ -17,37 +17,38 @@ from dataclasses import replace
 
 from segc.check import Checked
 from segc.ir import Node, Ref
+from segc.ops.conv import Conv2d, ConvTranspose2d
 from segc.rewrite import Move, Rewrite, Skip
+from segc.rules.common import read_elsewhere
 
 NORMS = ("batch_norm2d", "frozen_batch_norm2d")
-LAYERS = {"conv2d": "fold_batch_norm", "conv_transpose2d": "fold_batch_norm_transposed"}
 
 
 def fold_batch_norm(checked: Checked, node: Node) -> Rewrite | Skip | None:
     """Fold a batch norm into the convolution whose output it normalises."""
     if node.op.name not in NORMS:
         return None
-    graph = checked.graph
-    conv = graph.by_name.get(node.inputs[0].node)
-    if conv is None or conv.op.name not in LAYERS:
+    conv = checked.graph.by_name.get(node.inputs[0].node)
+    if conv is None or not isinstance(conv.op, (Conv2d, ConvTranspose2d)):
         before = conv.op.name if conv else "the input"
         return Skip(node.name, f"it follows {before}, not a convolution")
-    why = _refusal(checked, conv, node)
-    if why:
-        return Skip(node.name, why)
+    if read_elsewhere(checked.graph, conv, node):
+        return Skip(node.name, f"the value of `{conv.name}` is read elsewhere too")
+    if batch_statistics(node):
+        return Skip(node.name, "it uses the statistics of the batch in evaluation too")
     folded = replace(conv, op=conv.op.replace(bias=True), init={})
-    eps = float(node.op.values.get("eps", node.op.attrs["eps"].default))
-    groups = (getattr(conv.op, "groups", 1),) if conv.op.name == "conv_transpose2d" else ()
-    move = Move(LAYERS[conv.op.name], (conv.name, node.name, eps, *groups))
+    move = Move("fold_batch_norm", (conv.name, node.name, epsilon(node)))
+    if isinstance(conv.op, ConvTranspose2d):
+        move = Move("fold_batch_norm_transposed", (*move.args, conv.op.groups))
     there = {node.name: Ref(conv.name)}
     return Rewrite(put={conv.name: (folded,)}, instead=there, moves=(move,))
 
 
-def _refusal(checked: Checked, conv: Node, norm: Node) -> str | None:
-    graph = checked.graph
-    readers = graph.users.get(Ref(conv.name), ())
-    if len(readers) > 1 or Ref(conv.name) in graph.outputs.values():
-        return f"the value of `{conv.name}` is read elsewhere too"
-    if not getattr(norm.op, "track_running_stats", True):
-        return "it uses the statistics of the batch in evaluation too"
-    return None
+def epsilon(norm: Node) -> float:
+    """What a batch norm adds to the variance."""
+    return float(norm.op.values.get("eps", norm.op.attrs["eps"].default))
+
+
+def batch_statistics(norm: Node) -> bool:
+    """Whether a norm takes the statistics of the batch in evaluation too."""
+    return not getattr(norm.op, "track_running_stats", True)

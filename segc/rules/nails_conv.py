@@ -15,38 +15,50 @@ from dataclasses import replace
 
 from segc.check import Checked
 from segc.ir import Node
-from segc.op import REGISTRY
+from segc.ops.conv import Conv2d, ConvTranspose2d
+from segc.ops.unpool import BedOfNails
 from segc.rewrite import Move, Rewrite, Skip
-from segc.rules.common import maker, plain_window, sides
+from segc.rules.common import convolution, maker, plain_window, sides
 
 
 def nails_conv(checked: Checked, node: Node) -> Rewrite | Skip | None:
     """A convolution of a bed of nails as a transposed convolution of the small map."""
-    if node.op.name != "conv2d":
+    op = convolution(node)
+    nails = maker(checked, node.inputs[0], "bed_of_nails") if op else None
+    if op is None or nails is None or not isinstance(nails.op, BedOfNails):
         return None
-    nails = maker(checked, node.inputs[0], "bed_of_nails")
-    if nails is None:
-        return None
-    op, ((top, bottom), (left, right)) = node.op, sides(node)
-    reach = tuple(d * (k - 1) for d, k in zip(op.dilation, op.kernel_size, strict=True))  # type: ignore[attr-defined]
-    why = plain_window(node)
-    if (top, left) != (bottom, right):
-        why = why or "it pads more on one side"
-    if top > reach[0] or left > reach[1]:
-        why = why or "it pads by more than its window reaches"
+    why = plain_window(op) or _far(op)
     if why:
         return Skip(node.name, why)
-    scale = nails.op.scale_factor  # type: ignore[attr-defined]
-    transposed = REGISTRY["conv_transpose2d"](
-        out_channels=op.out_channels,  # type: ignore[attr-defined]
-        kernel_size=op.kernel_size,  # type: ignore[attr-defined]
+    (top, _), (left, _) = sides(op)
+    down, across = _reach(op)
+    scale = nails.op.scale_factor
+    transposed = ConvTranspose2d(
+        out_channels=op.out_channels,
+        kernel_size=op.kernel_size,
         stride=scale,
-        padding=(reach[0] - top, reach[1] - left),
+        padding=(down - top, across - left),
         output_padding=(scale[0] - 1, scale[1] - 1),
-        groups=op.groups,  # type: ignore[attr-defined]
-        bias=op.bias,  # type: ignore[attr-defined]
-        dilation=op.dilation,  # type: ignore[attr-defined]
+        groups=op.groups,
+        bias=op.bias,
+        dilation=op.dilation,
     )
     new = replace(node, op=transposed, inputs=nails.inputs, init={})
-    move = Move("transpose_weights", (node.name, op.groups))  # type: ignore[attr-defined]
+    move = Move("transpose_weights", (node.name, op.groups))
     return Rewrite(put={node.name: (new,)}, moves=(move,))
+
+
+def _reach(op: Conv2d) -> tuple[int, int]:
+    """Pixels from the first tap to the last, along both axes."""
+    (down, right), (height, width) = op.dilation, op.kernel_size
+    return down * (height - 1), right * (width - 1)
+
+
+def _far(op: Conv2d) -> str | None:
+    """Why the padding does not fit a transposed convolution."""
+    for (before, after), reach in zip(sides(op), _reach(op), strict=True):
+        if before != after:
+            return "it pads more on one side"
+        if before > reach:
+            return "it pads by more than its window reaches"
+    return None

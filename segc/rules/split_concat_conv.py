@@ -17,15 +17,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from segc.check import Checked
-from segc.dim import DimLike
 from segc.ir import Node, Ref
 from segc.op import REGISTRY
+from segc.ops.conv import Conv2d
 from segc.ops.fused import UpsampledConv2d
+from segc.ops.merge import Concat
+from segc.ops.resize import Interpolate
 from segc.rewrite import Move, Rewrite, Skip
-from segc.rules.common import beside, enlarges, integer_scale, layer, maker, plain_window
-from segc.rules.nearest_conv import phase_window
+from segc.rules.common import (
+    beside,
+    convolution,
+    enlarges,
+    integer_scale,
+    layer,
+    maker,
+    plain_window,
+    resized,
+)
+from segc.rules.nearest_conv import COPIES, phases
 
-SMOOTH = ("size", "scale_factor", "like", "grow", "align_corners")
+TARGETS = ("size", "scale_factor", "like", "grow", "align_corners")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,37 +46,37 @@ class Branch:
 
     values: tuple[Ref, ...]
     channels: int
-    up: Node | None
+    up: tuple[Node, Interpolate] | None
 
 
 def split_concat_conv(checked: Checked, node: Node) -> Rewrite | Skip | None:
     """Convolve enlarged branches of a concatenation before they are enlarged."""
-    if node.op.name != "conv2d":
+    op = convolution(node)
+    if op is None:
         return None
     concat = maker(checked, node.inputs[0], "concat")
-    lone = maker(checked, node.inputs[0], "interpolate")
-    if concat is None and (lone is None or node.op.kernel_size == (1, 1)):  # type: ignore[attr-defined]
+    if concat is None and op.kernel_size == (1, 1):
+        return None  # commute_pointwise is about these
+    if concat is not None and (not isinstance(concat.op, Concat) or concat.op.dim not in (1, -3)):
         return None
-    if concat is not None and concat.op.dim not in (1, -3):  # type: ignore[attr-defined]
-        return None
-    branches = _branches(checked, node, concat.inputs if concat else node.inputs)
+    branches = _branches(checked, op, concat.inputs if concat else node.inputs)
     if all(b.up is None for b in branches):
         return None
-    why = plain_window(node) or _lopsided(node)
-    if node.op.groups != 1:  # type: ignore[attr-defined]
+    why = plain_window(op) or _lopsided(op)
+    if op.groups != 1:
         why = why or "the convolution has groups"
     if why:
         return Skip(node.name, why)
-    return _Split(checked, node, branches).rewrite()
+    return _Split(checked, node, op, branches).rewrite()
 
 
-def _branches(checked: Checked, node: Node, values: tuple[Ref, ...]) -> list[Branch]:
+def _branches(checked: Checked, op: Conv2d, values: tuple[Ref, ...]) -> list[Branch]:
     found: list[Branch] = []
     for value in values:
         channels = checked.shape(value)[1]
         assert isinstance(channels, int)
-        up = maker(checked, value, "interpolate")
-        if up is not None and _can_move(checked, node, up):
+        up = resized(checked, value)
+        if up is not None and _can_move(checked, op, *up):
             found.append(Branch((value,), channels, up))
         elif found and found[-1].up is None:
             last = found.pop()
@@ -75,27 +86,26 @@ def _branches(checked: Checked, node: Node, values: tuple[Ref, ...]) -> list[Bra
     return found
 
 
-def _can_move(checked: Checked, node: Node, up: Node) -> bool:
+def _can_move(checked: Checked, op: Conv2d, up: Node, resize: Interpolate) -> bool:
     """The upsampling is one whose convolution is known at the small size."""
-    if up.op.antialias or not enlarges(checked, up):  # type: ignore[attr-defined]
+    if resize.antialias or not enlarges(checked, up):
         return False
-    mode, scale = up.op.mode, integer_scale(checked, up)  # type: ignore[attr-defined]
-    if node.op.kernel_size == (1, 1):  # type: ignore[attr-defined]
-        return mode in ("nearest", "nearest-exact", "bilinear")
-    if mode in ("nearest", "nearest-exact"):
+    if op.kernel_size == (1, 1):
+        return resize.mode in (*COPIES, "bilinear")
+    scale = integer_scale(checked, up)
+    if resize.mode in COPIES:
         return scale is not None and scale[0] == scale[1]
-    if mode != "bilinear" or up.op.shrink:  # type: ignore[attr-defined]
+    if resize.mode != "bilinear" or resize.shrink:
         return False
-    factor = up.op.scale_factor  # type: ignore[attr-defined]
-    return not factor or (scale == tuple(factor) and scale[0] == scale[1])
+    factor = resize.scale_factor
+    return not factor or (scale == tuple(factor) and factor[0] == factor[1])
 
 
-def _lopsided(node: Node) -> str | None:
+def _lopsided(op: Conv2d) -> str | None:
     """UpsampledConv2d has one number for both axes."""
-    op = node.op
-    if op.kernel_size == (1, 1):  # type: ignore[attr-defined]
-        return None if op.padding == (0, 0) else "it pads"  # type: ignore[attr-defined]
-    pairs = (op.kernel_size, op.padding, op.dilation)  # type: ignore[attr-defined]
+    if op.kernel_size == (1, 1):
+        return None if op.padding == (0, 0) else "it pads"
+    pairs = (op.kernel_size, op.padding, op.dilation)
     if any(isinstance(p, str) or p[0] != p[1] for p in pairs):
         return "its window differs along the axes"
     return None
@@ -104,8 +114,8 @@ def _lopsided(node: Node) -> str | None:
 class _Split:
     """Builds the layers in the place of the convolution."""
 
-    def __init__(self, checked: Checked, node: Node, branches: list[Branch]) -> None:
-        self.checked, self.node, self.branches = checked, node, branches
+    def __init__(self, checked: Checked, node: Node, op: Conv2d, branches: list[Branch]) -> None:
+        self.checked, self.node, self.op, self.branches = checked, node, op, branches
         self.names = self._names()
         self.new: list[Node] = []
         self.moves: list[Move] = []
@@ -115,52 +125,49 @@ class _Split:
         kept = next((n for n, b in enumerate(self.branches) if b.up is None), 0)
         names: list[str] = []
         for number, branch in enumerate(self.branches):
-            source = branch.up.inputs[0].node if branch.up else "rest"
-            words = source.split(".")
-            suffix = next((w for w in reversed(words) if not w.isdigit()), "branch")
-            free = beside(self.checked.graph, self.node, suffix, names)
+            source = branch.up[0].inputs[0].node if branch.up else "rest"
+            words = (w for w in reversed(source.split(".")) if not w.isdigit())
+            free = beside(self.checked.graph, self.node, next(words, "branch"), names)
             names.append(self.node.name if number == kept else free)
         return names
 
     def rewrite(self) -> Rewrite:
         """One convolution a branch, and their sum."""
-        widths = tuple(b.channels for b in self.branches)
         if len(self.branches) > 1:
+            widths = tuple(b.channels for b in self.branches)
             args = (self.node.name, tuple(self.names), widths)
             self.moves.append(Move("split_channels", args))
         first = self.names.index(self.node.name)
         sums = [
-            self._branch(branch, name, bool(self.node.op.bias) and number == first)  # type: ignore[attr-defined]
+            self._branch(branch, replace(self.node, name=name, init={}), number == first)
             for number, (branch, name) in enumerate(zip(self.branches, self.names, strict=True))
         ]
         if len(sums) > 1:
-            ordered = sorted(sums, key=self._small)  # a map of one pixel is repeated for another
-            name = self._free("sum")
-            self.new.append(layer(self.node, name, REGISTRY["add"](), *ordered))
+            pixel = {n.name for n in self.new if self._pixel(n)}
+            ordered = sorted(sums, key=lambda r: r.node in pixel)  # a pixel is added to a map
+            self.new.append(layer(self.node, self._free("sum"), REGISTRY["add"](), *ordered))
         return Rewrite(put={self.node.name: tuple(self.new)}, moves=tuple(self.moves))
-
-    def _small(self, value: Ref) -> bool:
-        return any(n.name == value.node and self._single(n) for n in self.new)
 
     def _free(self, suffix: str) -> str:
         return beside(self.checked.graph, self.node, suffix, [n.name for n in self.new])
 
-    def _branch(self, branch: Branch, name: str, bias: bool) -> Ref:
+    def _branch(self, branch: Branch, conv: Node, first: bool) -> Ref:
         """The convolution of one branch; the value that is added."""
-        node, up = self.node, branch.up
-        op = node.op.replace(bias=bias)
-        if up is None:
-            self.new.append(replace(node, name=name, op=op, inputs=self._joined(branch), init={}))
-            return Ref(name)
-        if node.op.kernel_size == (1, 1):  # type: ignore[attr-defined]
-            small = replace(node, name=name, op=op, inputs=up.inputs[:1], init={})
+        op = self.op.replace(bias=self.op.bias and first)
+        assert isinstance(op, Conv2d)
+        if branch.up is None:
+            self.new.append(replace(conv, op=op, inputs=self._joined(branch)))
+            return Ref(conv.name)
+        up, resize = branch.up
+        if op.kernel_size == (1, 1):
+            small = replace(conv, op=op, inputs=up.inputs[:1])
             self.new.append(small)
-            return Ref(name) if self._single(small) else self._again(up, name)
-        if up.op.mode == "bilinear":  # type: ignore[attr-defined]
-            self.new.append(self._upsampled(up, name, bias))
-            self.moves.append(Move("tap_weights", (name,)))
-            return Ref(name)
-        return self._phases(up, name, bias)
+            return Ref(conv.name) if self._pixel(small) else self._again(conv, up)
+        if resize.mode in COPIES:
+            return self._phases(conv, op, up)
+        self.new.append(replace(conv, op=_upsampled(op, resize), inputs=up.inputs))
+        self.moves.append(Move("tap_weights", (conv.name,)))
+        return Ref(conv.name)
 
     def _joined(self, branch: Branch) -> tuple[Ref, ...]:
         if len(branch.values) == 1:
@@ -169,56 +176,41 @@ class _Split:
         self.new.append(layer(self.node, name, REGISTRY["concat"](), *branch.values))
         return (Ref(name),)
 
-    def _single(self, conv: Node) -> bool:
+    def _pixel(self, conv: Node) -> bool:
         """It works on a map of one pixel, which adding repeats; something must be there to add."""
-        size: tuple[DimLike, ...] = self.checked.shape(conv.inputs[0])[2:]
-        return size == (1, 1) and any(self._full(b) for b in self.branches)
+        alone = not any(self._whole(b) for b in self.branches)
+        known = conv.inputs[0] in self.checked.types and conv.op.name == "conv2d"
+        return known and not alone and self.checked.shape(conv.inputs[0])[2:] == (1, 1)
 
-    def _full(self, branch: Branch) -> bool:
+    def _whole(self, branch: Branch) -> bool:
         """The branch gives a map of the full size."""
-        return branch.up is None or self.checked.shape(branch.up.inputs[0])[2:] != (1, 1)
+        return branch.up is None or self.checked.shape(branch.up[0].inputs[0])[2:] != (1, 1)
 
-    def _again(self, up: Node, name: str) -> Ref:
+    def _again(self, conv: Node, up: Node) -> Ref:
         """The upsampling behind the convolution."""
-        behind = self._free("up")
-        self.new.append(layer(self.node, behind, up.op, Ref(name), *up.inputs[1:]))
-        return Ref(behind)
+        name = self._free("up")
+        self.new.append(layer(self.node, name, up.op, Ref(conv.name), *up.inputs[1:]))
+        return Ref(name)
 
-    def _upsampled(self, up: Node, name: str, bias: bool) -> Node:
-        op = self.node.op
-        target = {n: up.op.values[n] for n in SMOOTH if up.op.values.get(n) is not None}
-        fused = UpsampledConv2d(
-            out_channels=op.out_channels,  # type: ignore[attr-defined]
-            kernel_size=op.kernel_size[0],  # type: ignore[attr-defined]
-            padding=op.padding[0],  # type: ignore[attr-defined]
-            dilation=op.dilation[0],  # type: ignore[attr-defined]
-            bias=bias,
-            **target,
-        )
-        return replace(self.node, name=name, op=fused, inputs=up.inputs, init={})
-
-    def _phases(self, up: Node, name: str, bias: bool) -> Ref:
+    def _phases(self, conv: Node, op: Conv2d, up: Node) -> Ref:
         """Nearest: a convolution to all phases, shuffled, its rim cut off."""
-        op = self.node.op
         scale = integer_scale(self.checked, up)
         assert scale is not None
-        s, (k, p, d) = scale[0], (op.kernel_size[0], op.padding[0], op.dilation[0])  # type: ignore[attr-defined]
-        taps, padding, (front, back) = phase_window(k, d, (p, p), s)
-        small = op.replace(
-            out_channels=s * s * op.out_channels,  # type: ignore[attr-defined]
-            kernel_size=taps,
-            padding=padding,
-            dilation=1,
-            bias=bias,
-        )
-        self.new.append(replace(self.node, name=name, op=small, inputs=up.inputs[:1], init={}))
-        self.moves.append(Move("phase_weights", (name, s, d, d)))
-        shuffled = self._free("shuffle")
-        shuffle = REGISTRY["pixel_shuffle"](upscale_factor=s)
-        self.new.append(layer(self.node, shuffled, shuffle, Ref(name)))
-        if (front, back) == (0, 0):
-            return Ref(shuffled)
-        rim = self._free("rim")
-        cut = REGISTRY["pad"](padding=[-front, -back, -front, -back])
-        self.new.append(layer(self.node, rim, cut, Ref(shuffled)))
-        return Ref(rim)
+        taken = tuple(n.name for n in self.new)
+        new, move = phases(self.checked, conv, op, up.inputs[0], scale[0], taken)
+        self.new += new
+        self.moves.append(move)
+        return Ref(new[-1].name)
+
+
+def _upsampled(op: Conv2d, resize: Interpolate) -> UpsampledConv2d:
+    assert not isinstance(op.padding, str)
+    target = {n: resize.values[n] for n in TARGETS if resize.values.get(n) is not None}
+    return UpsampledConv2d(
+        out_channels=op.out_channels,
+        kernel_size=op.kernel_size[0],
+        padding=op.padding[0],
+        dilation=op.dilation[0],
+        bias=op.bias,
+        **target,
+    )

@@ -20,6 +20,11 @@ def _affine(state: dict[str, Tensor], norm: str, eps: float) -> tuple[Tensor, Te
     return scale, bias - mean * scale
 
 
+def _grouped(weight: Tensor, groups: int) -> Tensor:
+    """[groups, channels of a group, ...] of a weight [channels, ...]."""
+    return weight.view(groups, weight.shape[0] // groups, *weight.shape[1:])
+
+
 def fold_batch_norm(state: dict[str, Tensor], layer: str, norm: str, eps: float) -> None:
     """Replace a batch norm in a state dict by other weights of the convolution before it."""
     scale, shift = _affine(state, norm, eps)
@@ -36,7 +41,7 @@ def fold_batch_norm_transposed(
     scale, shift = _affine(state, norm, eps)
     weight = state[f"{layer}.weight"]
     bias = state.pop(f"{layer}.bias", torch.zeros_like(shift))
-    grouped = weight.unflatten(0, (groups, -1)) * scale.view(groups, 1, -1, 1, 1)
+    grouped = _grouped(weight, groups) * scale.view(groups, 1, -1, 1, 1)
     state[f"{layer}.weight"] = grouped.flatten(0, 1)
     state[f"{layer}.bias"] = bias * scale + shift
 
@@ -46,7 +51,7 @@ def fold_batch_norm_before(
 ) -> None:
     """Replace a batch norm by other weights of the unpadded convolution behind it."""
     scale, shift = _affine(state, norm, eps)
-    weight = state[f"{layer}.weight"].unflatten(0, (groups, -1))
+    weight = _grouped(state[f"{layer}.weight"], groups)
     scale, shift = (v.view(groups, 1, -1, 1, 1) for v in (scale, shift))
     moved = (weight * shift).sum((2, 3, 4)).flatten()
     state[f"{layer}.weight"] = (weight * scale).flatten(0, 1)
@@ -62,7 +67,7 @@ def scale_weights(state: dict[str, Tensor], layer: str, factor: float, bias: boo
 
 def transpose_weights(state: dict[str, Tensor], layer: str, groups: int) -> None:
     """The weight of a convolution as that of a transposed one: mirrored, [in, out / groups]."""
-    weight = state[f"{layer}.weight"].unflatten(0, (groups, -1)).transpose(1, 2)
+    weight = _grouped(state[f"{layer}.weight"], groups).transpose(1, 2)
     state[f"{layer}.weight"] = weight.flatten(0, 1).flip(2, 3).contiguous()
 
 
@@ -119,7 +124,7 @@ def split_channels(
     state: dict[str, Tensor], layer: str, parts: tuple[str, ...], widths: tuple[int, ...]
 ) -> None:
     """One convolution for each stretch of input channels; the layer itself keeps the bias."""
-    slices = state.pop(f"{layer}.weight").split(widths, dim=1)
+    slices = torch.split(state.pop(f"{layer}.weight"), list(widths), dim=1)
     for name, weight in zip(parts, slices, strict=True):
         state[f"{name}.weight"] = weight.contiguous()
 
