@@ -11,6 +11,7 @@ from typing import Any
 
 from segc.check import Checked
 from segc.emit.audit import refuse
+from segc.emit.labels import with_labels
 from segc.emit.layout import Bracket, statement
 from segc.emit.module import Emitter
 from segc.emit.observe import Build
@@ -27,6 +28,7 @@ def deploy_source(build: Build, optimised: Optimised, digest: str = "") -> str:
     """
     emitter = Emitter(_titled(build))
     source = emitter.source(digest).rstrip("\n")
+    source = with_labels(source, optimised.checked, emitter.top.name)
     functions = conversions(dict.fromkeys(m.function for m in optimised.moves))
     head, first_class, rest = source.partition("\n\n\nclass ")
     if "import torch\n" not in head:  # from_model names torch

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from segc.code import Call, Helper, Self, SizeOf, X
+from segc.code import Call, Helper, Method, Self, SizeOf, X
 from segc.op import Field, Need, Op, Operand, Pair, Param, Scale, Style, attr, deploy_op
 from segc.ops.common import known, one
 from segc.ops.conv import Conv2d
@@ -128,6 +128,27 @@ class DilatedConv2d(Conv2d):
     def module(self, x: Tensor) -> Call:
         plain = super().module(x)
         return Call("DilatedConv2d", plain.args, plain.kwargs, plain.defaults)
+
+
+@deploy_op("narrow")
+class Narrow(Op):
+    """Some neighbouring channels of a map; nothing is copied.
+
+    x: [N, C, H, W] -> [N, length, H, W]
+    """
+
+    start: int = attr("the first channel", min=0)
+    length: int = attr("how many", min=1)
+
+    def infer(self, need: Need, x: Tensor) -> Tensor:
+        return Tensor((x.shape[0], self.length, *x.shape[2:]))
+
+    def expr(self, x: Tensor) -> Method:
+        return Method(X(0), "narrow", (1, self.start, self.length))
+
+    @property
+    def style(self) -> Style:
+        return Style("shape", f"{self.length} channels")
 
 
 @deploy_op("upsampled_conv2d")

@@ -17,6 +17,7 @@ from segc.rules.nails_conv import nails_conv
 from segc.rules.nearest_conv import nearest_conv
 from segc.rules.shuffle_deconv import shuffle_deconv
 from segc.rules.split_concat_conv import split_concat_conv
+from segc.rules.stack_convs import stack_convs
 
 RULES: tuple[Rule, ...] = (
     Rule("drop_dropout", "safe", drop_dropout),  # first: what does nothing hides patterns
@@ -32,6 +33,7 @@ RULES: tuple[Rule, ...] = (
     Rule("nearest_conv", "all", nearest_conv),
     Rule("split_concat_conv", "all", split_concat_conv),
     Rule("shuffle_deconv", "all", shuffle_deconv),
+    Rule("stack_convs", "all", stack_convs),
     Rule("dilated_taps", "all", dilated_taps),
 )
 

@@ -36,6 +36,15 @@ def beside(graph: Graph, node: Node, suffix: str, taken: Iterable[str] = ()) -> 
     return name
 
 
+def seen_from(name: str, other: str) -> str:
+    """What a layer would be called at the place of another: `pool` for aspp.pool.relu seen from
+    aspp.project.conv."""
+    here, there = name.split("."), other.split(".")
+    while len(there) > 1 and here and here[0] == there[0]:
+        here, there = here[1:], there[1:]
+    return next((word for word in there if not word.isdigit()), "branch")
+
+
 def layer(like: Node, name: str, op: Op, *inputs: Ref) -> Node:
     """A new layer at the place of another one."""
     op.validate()

@@ -33,6 +33,7 @@ from segc.rules.common import (
     maker,
     plain_window,
     resized,
+    seen_from,
 )
 from segc.rules.nearest_conv import COPIES, phases
 
@@ -126,8 +127,8 @@ class _Split:
         names: list[str] = []
         for number, branch in enumerate(self.branches):
             source = branch.up[0].inputs[0].node if branch.up else "rest"
-            words = (w for w in reversed(source.split(".")) if not w.isdigit())
-            free = beside(self.checked.graph, self.node, next(words, "branch"), names)
+            suffix = seen_from(self.node.name, source)
+            free = beside(self.checked.graph, self.node, suffix, names)
             names.append(self.node.name if number == kept else free)
         return names
 

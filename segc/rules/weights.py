@@ -133,3 +133,11 @@ def tap_weights(state: dict[str, Tensor], layer: str) -> None:
     """The weight of a convolution as those of a 1x1 one for each of its taps (row, out, column)."""
     weight = state.pop(f"{layer}.weight").permute(2, 0, 3, 1)
     state[f"{layer}.taps.weight"] = weight.flatten(0, 2)[:, :, None, None].contiguous()
+
+
+def stack_weights(state: dict[str, Tensor], stack: str, layers: tuple[str, ...]) -> None:
+    """Several convolutions of one map as one with all their output channels."""
+    for name in ("weight", "bias"):
+        parts = [state.pop(f"{layer}.{name}") for layer in layers if f"{layer}.{name}" in state]
+        if parts:
+            state[f"{stack}.{name}"] = torch.cat(parts)
