@@ -74,7 +74,7 @@ class Prices:
         output = _shape(types[Ref(node.name)])
         inputs = tuple(_shape(t) for t in operands)
         weights = sum(prod(_ints(p.shape)) for p in node.op.parameters(*operands))
-        if node.op.identity(*operands):
+        if node.op.view or node.op.identity(*operands):
             return Cost()
         values = sum(map(prod, inputs)) + prod(output) + weights
         return Cost(node.op.macs(inputs, output), BYTES * values)

@@ -209,6 +209,11 @@ class Op:
         return type(self)(**{**self.values, **changes})
 
     @property
+    def view(self) -> bool:
+        """Its result is a part of its operand's memory: nothing is computed or copied."""
+        return False
+
+    @property
     def stored(self) -> bool:
         """Its module has tensors in the state dict, learned ones or buffers."""
         return self.stateful

@@ -137,6 +137,7 @@ class Narrow(Op):
     x: [N, C, H, W] -> [N, length, H, W]
     """
 
+    view = True
     start: int = attr("the first channel", min=0)
     length: int = attr("how many", min=1)
 

@@ -55,6 +55,11 @@ def trim(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
             message = f"`value` goes with mode constant, not {self.mode}"
             raise Problem("SEG210", message, attr="value")
 
+    @property
+    def view(self) -> bool:
+        """Cutting off looks at a part of the map."""
+        return max(self.padding) <= 0
+
     def sides(self, axis: int) -> tuple[int, int]:
         """Pixels before and after."""
         left, right, top, bottom = self.padding
