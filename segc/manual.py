@@ -1,4 +1,4 @@
-"""The manual: one page per operator, transform, optimisation, diagnostic code and topic.
+"""The manual: one page per operator, transform, loss, optimisation, diagnostic code and topic.
 
 Everything comes from where it is used: operators and transforms from their classes, codes from the
 catalogue, keys from the reader's tables.
@@ -14,8 +14,9 @@ from typing import Any
 
 import segc.ops  # noqa: F401  (fills the operator registry)
 from segc.catalogue import CATALOGUE, Entry
-from segc.manual_topics import TOPICS
+from segc.manual_topics import TOPICS, loss_page
 from segc.op import REGISTRY, Attr, Op
+from segc.read.loss_table import LOSSES
 from segc.rewrite import Rule
 from segc.rules import RULES
 from segc.transforms import TRANSFORMS
@@ -37,15 +38,18 @@ _KINDS = {
 
 def names() -> list[str]:
     """Everything `segc explain` has a page for."""
-    return [*REGISTRY, *TRANSFORMS, *(r.name for r in RULES), *TOPICS, *CATALOGUE]
+    rules = (rule.name for rule in RULES)
+    return [*REGISTRY, *TRANSFORMS, *LOSSES, *rules, *TOPICS, *CATALOGUE]
 
 
 def page(thing: str) -> str | None:
-    """The page of an operator, transform, optimisation, code or topic; None if there is none."""
+    """The page of an operator, transform, loss, optimisation, code or topic; None if none."""
     if thing in REGISTRY:
         return operator_page(REGISTRY[thing])
     if thing in TRANSFORMS:
         return transform_page(thing)
+    if thing in LOSSES:
+        return loss_page(thing)
     rule = next((r for r in RULES if r.name == thing), None)
     if rule is not None:
         return rule_page(rule)
@@ -65,6 +69,7 @@ def contents() -> str:
         lines += [f"  {family:<10}  {first}", *(f"{'':<14}{line}" for line in rest)]
     lines += ["", "transforms", *_listed({n: _summary(cls) for n, cls in TRANSFORMS.items()})]
     lines += ["", "optimisations", *_listed({r.name: r.about for r in RULES})]
+    lines += ["", "losses", *_listed({n: kind.title for n, kind in LOSSES.items()})]
     lines += ["", "topics", *_listed({n: t.title for n, t in TOPICS.items()})]
     lines += ["", "diagnostics", *_listed({c: e.title for c, e in CATALOGUE.items()})]
     return "\n".join(lines) + "\n"

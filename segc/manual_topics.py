@@ -59,12 +59,22 @@ defaults stand.
 
 
 def _losses() -> str:
-    from segc.read.recipe import LOSSES
+    from segc.read.loss_table import LOSSES
 
     lines = ["`losses:` by name; each says which loss it is by the key that names its output.", ""]
-    for name, fields in LOSSES.items():
-        lines += [name, *_fields(fields), ""]
-    return "\n".join(lines).rstrip()
+    width = max(map(len, LOSSES))
+    lines += [f"  {name:<{width}}  {kind.title}" for name, kind in LOSSES.items()]
+    return "\n".join([*lines, "", "`segc explain cross_entropy` shows the keys of one."])
+
+
+def loss_page(name: str) -> str:
+    """A loss: what it computes, its keys, an example."""
+    from segc.read.loss_table import LOSSES
+
+    kind = LOSSES[name]
+    text = wrap(kind.doc, 86, initial_indent="  ", subsequent_indent="  ")
+    lines = [f"{name}: {kind.title}", "", *text, "", *_fields(kind.fields)]
+    return "\n".join([*lines, "", "example", f"  losses: {{{kind.example}}}"]) + "\n"
 
 
 def _recipe() -> str:
@@ -80,12 +90,20 @@ def _fields(fields: Mapping[str, Field], depth: int = 1) -> list[str]:
     for name, f in fields.items():
         choices = f" ({' | '.join(map(str, f.choices))})" if f.choices else ""
         pad = "  " * depth
-        text = f"{name}: {f.doc}{choices}"
+        text = f"{name}: {f.doc}{choices}{_standing(f)}"
         lines += wrap(text, 88, initial_indent=pad, subsequent_indent=pad + "    ")
         lines += _fields(f.fields, depth + 1)
     return lines
 
 
+def _standing(f: Field) -> str:
+    """What stands where the key is left out."""
+    if f.default is None or f.kind in ("when", "section") or not isinstance(f.default, _SHOWN):
+        return ""
+    return f", default {str(f.default).lower() if isinstance(f.default, bool) else f.default}"
+
+
+_SHOWN = (bool, int, float, str)
 _EXPRESSIONS = """\
 Where an attribute is a number or a boolean, text is an expression over the parameters in reach:
 

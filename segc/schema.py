@@ -13,9 +13,10 @@ import segc.ops  # noqa: F401  (fills the operator registry)
 from segc.op import REGISTRY, Attr, Op
 from segc.read.files import BLOCK_FILE_KEYS
 from segc.read.inits import INITIALISERS
+from segc.read.loss_table import losses_schema
 from segc.read.network import INPUT_KEYS
 from segc.read.params import PARAM_KEYS, TYPES
-from segc.read.recipe import losses_schema, recipe_schema
+from segc.read.recipe_table import recipe_schema
 from segc.read.spec import BLOCK_KEYS, LAYER_KEYS, TOP_LEVEL
 from segc.transforms import TRANSFORMS
 

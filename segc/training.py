@@ -12,6 +12,7 @@ from segc.diag import Report
 from segc.dim import DimLike, Domain, evaluate, symbols
 from segc.ir import Ref
 from segc.loc import Loc
+from segc.read.loss_table import LOSSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,17 @@ class Facts:
 
 
 def facts_of(checked: Checked) -> Facts | None:
-    """The facts, or None if this is not a network from one image to a map of classes."""
+    """The facts, or None if this is not a network from one image to a map of classes.
+
+    Nor is it one if a loss compares with something else than a label map.
+    """
     graph = checked.graph
     inputs = [i for i in graph.inputs if len(_shape_of(checked, i)) == 4]
     maps = {name: checked.shape(ref) for name, ref in graph.outputs.items()}
     maps = {name: s for name, s in maps.items() if len(s) == 4 and isinstance(s[1], int)}
     if len(graph.inputs) != 1 or len(inputs) != 1 or not maps:
+        return None
+    if any(_without_map(loss) for loss in graph.losses.values()):
         return None
     shape = _shape_of(checked, inputs[0])
     main = _main_output(graph.losses, graph.output_only, maps)
@@ -52,6 +58,11 @@ def facts_of(checked: Checked) -> Facts | None:
     return Facts(shape[1], shape[2], shape[3], main, count, margin, coarse)
 
 
+def _without_map(loss: Mapping[str, Any]) -> bool:
+    """Whether a loss compares with something else than a label map."""
+    return LOSSES[loss["kind"]].dense or loss.get("target") == "centre"
+
+
 def _shape_of(checked: Checked, name: str) -> tuple[DimLike, ...]:
     return checked.shape(Ref(name))
 
@@ -59,9 +70,16 @@ def _shape_of(checked: Checked, name: str) -> tuple[DimLike, ...]:
 def _main_output(
     losses: Mapping[str, Any], phases: Mapping[str, str], maps: Mapping[str, Any]
 ) -> str | None:
-    """The first output outside training that has a loss; failing that, the first output."""
+    """The first output outside training that has a loss; failing that, the first output.
+
+    A loss that samples the labels down to its output looks at a map on the way to the prediction.
+    """
     lasting = [name for name in maps if phases.get(name) != "train"]
-    trained = [v["output"] for v in losses.values() if v["output"] in lasting]
+    trained = [
+        v["output"]
+        for v in losses.values()
+        if v["output"] in lasting and v.get("resize", "logits") == "logits"
+    ]
     return next(iter(trained or lasting), None)
 
 
@@ -108,9 +126,9 @@ def check_training(checked: Checked, report: Report) -> None:
     """
     facts = facts_of(checked)
     graph = checked.graph
+    _check_outputs(checked, facts, report)
     if facts is None:
         return
-    _check_outputs(checked, report)
     _check_channels(graph.recipe, facts, report)
     _check_groups(checked, report)
     if dict(graph.params) == dict(graph.defaults):
@@ -124,24 +142,56 @@ def loc_of(data: Any, path: str, otherwise: Loc | None) -> Loc | None:
     return found if isinstance(found, Loc) else otherwise
 
 
-def _check_outputs(checked: Checked, report: Report) -> None:
+def _check_outputs(checked: Checked, facts: Facts | None, report: Report) -> None:
     graph = checked.graph
     for name, loss in graph.losses.items():
-        ref = graph.outputs.get(loss["output"])
-        shape = checked.shape(ref) if ref is not None else ()
-        place = loc_of(graph.losses, f"{name}.{loss['kind']}", graph.loc)
-        if shape and len(shape) != 4:
+        kind = LOSSES[loss["kind"]]
+        outputs = {loss["kind"]: (loss["output"], kind.channels)}
+        for key, f in kind.fields.items():
+            if f.kind == "output" and key != loss["kind"]:
+                outputs[key] = (loss[key], "one")
+        for key, (output, channels) in outputs.items():
+            ref = graph.outputs.get(output)
+            fault = _misfit(checked.shape(ref), loss, channels) if ref is not None else None
+            if fault:
+                text, hint = fault
+                place = loc_of(graph.losses, f"{name}.{key}", graph.loc)
+                report.error("SEG602", f"loss `{name}`: `{output}` {text}", place, hint=hint)
+        if (
+            facts
+            and loss.get("resize", "logits") != "logits"
+            and loss["output"] not in facts.coarse
+        ):
             text = (
-                f"loss `{name}` compares maps of classes, `{loss['output']}` has {len(shape)} axes"
+                f"loss `{name}` samples labels, but `{loss['output']}` has a score for each pixel"
             )
-            report.error("SEG602", text, place, hint="it needs an output [N, K, H, W]")
-        elif shape and loss["kind"] == "cross_entropy" and shape[1] == 1:
-            text = f"loss `{name}`: one channel always has probability 1, so the loss is 0 for ever"
-            hint = "give the output two channels, or use `binary_cross_entropy`"
-            report.error("SEG602", text, place, hint=hint)
-        elif shape and loss["kind"] == "binary_cross_entropy" and shape[1] != 1:
-            text = f"loss `{name}` needs one channel, `{loss['output']}` has {shape[1]}"
-            report.error("SEG602", text, place, hint="use `cross_entropy`")
+            place = loc_of(graph.losses, f"{name}.resize", graph.loc)
+            report.error("SEG602", text, place, hint="leave `resize` out, or name a coarser output")
+
+
+def _misfit(
+    shape: tuple[DimLike, ...], loss: Mapping[str, Any], channels: str
+) -> tuple[str, str] | None:
+    """What is wrong with the shape of a loss's output, and the way out."""
+    if not shape or channels == "any":
+        return None
+    axes = 2 if loss.get("target") == "centre" else 4
+    if len(shape) != axes and axes == 2:
+        return f"has {len(shape)} axes, the label of one pixel needs [N, K]", "use `target: mask`"
+    if len(shape) != axes:
+        hint = "it needs [N, K, H, W]"
+        if len(shape) == 2 and loss["kind"] == "cross_entropy":
+            hint += "; for the class of a patch's centre, `target: centre`"
+        return f"has {len(shape)} axes, no map of classes", hint
+    if channels == "classes" and shape[1] == 1:
+        text = "has one channel, whose softmax is 1 everywhere: the loss is 0 for ever"
+        way = ", or use `binary_cross_entropy`" if loss["kind"] == "cross_entropy" else ""
+        return text, f"give the output two channels{way}"
+    if channels == "one" and shape[1] != 1:
+        own = loss["kind"] == "binary_cross_entropy"
+        way = "use `cross_entropy` for several classes" if own else "name an output of one channel"
+        return f"has {shape[1]} channels, one is needed", way
+    return None
 
 
 def _check_channels(recipe: Mapping[str, Any], facts: Facts, report: Report) -> None:

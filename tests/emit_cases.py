@@ -502,3 +502,31 @@ layers:
 outputs: {result: last}
 """,
 )
+
+case(
+    "names_of_helpers",
+    """
+inputs:
+  image: [N, 3, H, W]
+blocks:
+  cut:
+    inputs: [crop_at, center_crop]
+    layers:
+      bed_of_nails: {op: bed_of_nails, from: crop_at}
+      inner: {op: crop, from: bed_of_nails, like: center_crop, offset: 0}
+      outer: {op: center_crop, from: [bed_of_nails, inner]}
+      sum: {op: add, from: [inner, outer, bed_of_nails]}
+layers:
+  canny: {op: canny, from: image, low: 10, high: 100}
+  group:
+    layers:
+      canny_ridge: {op: canny, from: image, low: 20, high: 30}
+      again: {op: concat, from: [canny, canny_ridge]}
+  corner: {op: conv2d, out_channels: 2, kernel_size: 1}
+  corner_size: {op: interpolate, grow: 2, mode: bilinear, align_corners: true}
+  crop_like: {op: crop, from: corner, like: canny, offset: 0}
+  small: {op: max_pool2d, kernel_size: 2}
+  cut: {block: cut, from: [small, crop_like]}
+outputs: {canny: canny, corner: corner_size, cut: cut}
+""",
+)

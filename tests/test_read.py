@@ -54,6 +54,7 @@ def test_the_first_layer_reads_the_first_input() -> None:
         ("{image: [N, 3, torch, W]}", "SEG306", "`torch` is reserved"),
         ("{im-age: [N, 3, H, W]}", "SEG305", "`im-age` cannot name an input"),
         ("{self: [N, 3, H, W]}", "SEG306", "`self` is reserved"),
+        ("{canny: [N, 3, H, W]}", "SEG306", "the emitted module has a function of that name"),
         ("{}", "SEG104", "`inputs` is empty"),
         ("[image]", "SEG103", "`inputs` must be a mapping"),
         ("{image: [N, 3, A, B, C, D, E, F, G]}", "SEG313", "9 axes, the limit is 8"),

@@ -26,8 +26,8 @@ _LOSS = "losses: {seg: {cross_entropy: logits}}"
 ENTRIES: dict[str, Entry] = {
     "SEG601": Entry(
         "A loss does not say which loss it is",
-        "Each entry of `losses` holds exactly one key that names the loss, `cross_entropy` or "
-        "`binary_cross_entropy`; its value is the output it looks at.",
+        "Each entry of `losses` holds exactly one key that names the loss, such as "
+        "`cross_entropy`; its value is the output it looks at. `segc explain losses` lists them.",
         bad=_spec("losses: {seg: {cross_entorpy: logits}}"),
         good=_spec(_LOSS),
     ),
@@ -36,14 +36,18 @@ ENTRIES: dict[str, Entry] = {
         "The loss names something that is not an output, or an output it cannot compare with a map "
         "of labels: `cross_entropy` needs [N, K, H, W] with a channel for each of two or more "
         "classes (over a single channel the softmax is 1 everywhere and nothing is learned), "
-        "`binary_cross_entropy` needs one channel.",
+        "`binary_cross_entropy` needs one channel, `target: centre` a vector [N, K]. Labels are "
+        "sampled (`resize: labels_slice` and the like) only for an output on a coarser grid.",
         bad=_spec(_LOSS, classes=1),
         good=_spec("losses: {seg: {binary_cross_entropy: logits}}", classes=1),
     ),
     "SEG603": Entry(
         "Two settings exclude each other",
         "A training is either `max_steps` or `epochs` long; and since there is one map of labels, "
-        "all losses share one `ignore_index` and one set of `class_weights`.",
+        "all losses share one `ignore_index`, one set of `class_weights` and one `border_weight`. "
+        "Some keys of a loss exclude each other too: the label of a single pixel (`target: "
+        "centre`) has no borders and is not resized, border weights do not go with sampled "
+        "labels, `edges` goes with `target: edges`.",
         bad=_spec(_LOSS, "recipe: {max_steps: 1000, epochs: 10}"),
         good=_spec(_LOSS, "recipe: {max_steps: 1000}"),
     ),

@@ -14,7 +14,7 @@ from segc.cli import common
 from segc.cli.parser import Parser
 
 passes_on = True  # what segc does not know goes to the script
-MACHINE, INTERRUPTED = 3, 130
+FAULT, MACHINE, INTERRUPTED = 1, 3, 130
 
 
 def arguments(parser: Parser) -> None:
@@ -37,8 +37,12 @@ def run(args: argparse.Namespace) -> int:
     if importlib.util.find_spec("torch") is None:
         common.say("segc: this needs torch: pip install 'segc[train]'", None)
         return MACHINE
-    target = build_one(args.spec, args)
-    return call(target / f"{args.verb}.py", args.rest)
+    script = build_one(args.spec, args) / f"{args.verb}.py"
+    if not script.is_file():
+        why = "scripts are made for networks that label the pixels of one image and state losses"
+        common.say(f"segc: {args.spec} has no {script.name}: {why}", None)
+        return FAULT
+    return call(script, args.rest)
 
 
 def call(script: Path, words: list[str]) -> int:

@@ -232,11 +232,12 @@ class _Builder:
                 self.links.append(Link(src, leaf.path, kind, label, shape))
 
     def _end_in_boxes(self) -> None:
-        """Outputs that a pill or a circle makes get a box of their own."""
+        """Outputs that a pill or a circle makes, or that are read on, get a box of their own."""
         by_id = {item.id: item for item in self.items}
+        read = {link.src for link in self.links}
         for ref, name in self.outputs.items():
             leaf = self.owner.get(ref.node)
-            if leaf is None or by_id[leaf.path].kind == "box":
+            if leaf is None or (by_id[leaf.path].kind == "box" and leaf.path not in read):
                 continue
             label = literal(name, NAME_CHARS)
             item = by_id[leaf.path]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from segc.code import Call, Helper, Infix, Listing, Method, Self, SizeOf, X
+from segc.code import Call, Infix, Listing, Method, Self, SizeOf, X
 from segc.emit.fit import Fitted
 from segc.emit.layout import Bracket, Doc, Parts, Tagged, call, flat, statement
 from segc.emit.params import ClassPlan, Parameter
@@ -151,12 +151,6 @@ class Printer:
         if part.kind == "box":
             return any(self.registered(p) for p in part.parts)
         return True
-
-    def helpers(self) -> Iterator[Helper]:
-        """Functions and modules of the operators' own that the class may use."""
-        for part in self.plan.blueprint.walk():
-            if part.kind == "node":
-                yield from self.wiring.node(part).op.helpers
 
     # --- lines ----------------------------------------------------------------------------
     def chain_lines(self) -> list[str]:

@@ -86,7 +86,8 @@ class Forward:
     def _name_all(self) -> None:
         self.active = {ref: self._last(ref) for ref in self.names}  # values that have a name
         self.by_number = {line.number: line for line in (*self.main, *self.late)}
-        self.taken = {*RUNNING, *self.plan.arg_names}
+        functions = (helper.name for helper in self.plan.blueprint.helpers())
+        self.taken = {*RUNNING, *self.plan.arg_names, *functions}
         self.before: Ref | None = None  # the value of the statement before, if it kept its name
         for line in (*self.main, *self.late):
             self._name_line(line)

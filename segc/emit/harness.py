@@ -14,14 +14,16 @@ from typing import Any
 from segc.check import Checked
 from segc.dim import Dim, DimLike, Domain, symbols
 from segc.emit import recipe_code
+from segc.emit.losses import arguments_of, border_weight, loss_slots, weighting
 from segc.emit.pieces import WIDTH, Code, block, joined, lit, number, prose
-from segc.emit.recipe_code import Head
 from segc.ir import Graph
+from segc.read.loss_table import completed
 from segc.training import Facts, accepted_crop, facts_of
 
 CONSTRAINT_WORDS = ("floor", "ceil", "min", "max", "in", "or", "and", "not")
 FILES = (
     "train.py",
+    "losses.py",
     "eval.py",
     "predict.py",
     "inputs.py",
@@ -67,15 +69,27 @@ IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 def harness_files(checked: Checked) -> dict[str, str]:
-    """The text of each file by its name; {} if the network does not label the pixels of an image.
+    """The text of each file by its name: for a network that labels the pixels of an image.
 
-    Such a network has one input [N, C, H, W] and at least one output [N, K, h, w].
+    Such a network has one input [N, C, H, W] and at least one output [N, K, h, w]. Of another there
+    is losses.py alone, if it has losses.
     """
     facts = facts_of(checked)
     if facts is None:
-        return {}
+        return _losses_alone(checked)
     slots = _slots(checked, facts)
     return {name: _render(f"{name}.j2", slots) for name in FILES}
+
+
+def _losses_alone(checked: Checked) -> dict[str, str]:
+    """losses.py for a training loop that is not emitted."""
+    graph = checked.graph
+    if not graph.losses:
+        return {}
+    losses = {name: completed(loss) for name, loss in graph.losses.items()}
+    slots = loss_slots(losses, frozenset(graph.outputs), len(graph.outputs) == 1, harness=False)
+    title = prose(graph.title or graph.name, 70)
+    return {"losses.py": _render("losses.py.j2", {"title": title, **slots})}
 
 
 # --- slots ----------------------------------------------------------------------------------
@@ -109,7 +123,7 @@ def _crop_for(domain: Domain, facts: Facts, height: int, width: int) -> tuple[in
 
 def complete_losses(checked: Checked, facts: Facts) -> dict[str, dict[str, Any]]:
     """The losses that read maps of classes; plain cross entropy where the spec has none."""
-    stated = {n: dict(v) for n, v in checked.graph.losses.items()}
+    stated = {n: completed(v) for n, v in checked.graph.losses.items()}
     for loss in stated.values():
         weights = loss.get("class_weights")
         if isinstance(weights, list) and len(weights) != facts.outputs:
@@ -117,14 +131,12 @@ def complete_losses(checked: Checked, facts: Facts) -> dict[str, dict[str, Any]]
     if stated:
         return stated
     kind = "cross_entropy" if facts.outputs > 1 else "binary_cross_entropy"
-    loss = {"kind": kind, "output": facts.main, "ignore_index": 255, "weight": 1.0}
-    return {"seg": {**loss, "class_weights": None, "reduction": "mean"}}
+    return {"seg": completed({"kind": kind, "output": facts.main})}
 
 
 def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
     graph = checked.graph
     recipe, losses = complete_recipe(checked, facts), complete_losses(checked, facts)
-    weights = next((v["class_weights"] for v in losses.values() if v.get("class_weights")), None)
     return {
         "title": prose(graph.title or graph.name, 70),
         "source": prose(graph.source),
@@ -133,7 +145,9 @@ def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
         **_class_slots(facts, recipe, losses),
         **_size_slots(checked.domain, facts),
         **_output_slots(graph.outputs, facts),
-        **_training_slots(graph, recipe, losses, facts, weights),
+        **loss_slots(losses, facts.coarse, len(graph.outputs) == 1, harness=True),
+        **_training_slots(graph, recipe, losses, facts),
+        **_border_slots(losses),
         "trial_crop": Code(str(_crop_for(checked.domain, facts, TRIAL_SIZE, TRIAL_SIZE))),
     }
 
@@ -247,13 +261,11 @@ def _training_slots(
     recipe: Mapping[str, Any],
     losses: Mapping[str, Mapping[str, Any]],
     facts: Facts,
-    weights: Any,
 ) -> dict[str, Any]:
     single = len(graph.outputs) == 1
-    heads = {v["output"]: Head(v["output"], v["output"] in facts.coarse) for v in losses.values()}
-    counted, grouped = weights == "median_frequency", bool(recipe.get("groups"))
+    weights = weighting(losses)
+    counted, grouped = isinstance(weights, str), bool(recipe.get("groups"))
     augment = recipe.get("augment") or {}
-    source = recipe_code.loss_functions(losses, heads, single)
     stdlib = [
         "import argparse",
         *(["import json"] if counted else []),
@@ -267,17 +279,15 @@ def _training_slots(
     ]
     return {
         "stdlib": Code("\n".join(stdlib)),
-        "own_imports": _own_imports(facts, "IGNORE" in source, counted, graph.name),
+        "own_imports": _own_imports(facts, weights, graph.name),
         "knobs": recipe_code.knobs(recipe, weights),
-        "losses": source,
-        "functional": Code("yes") if "F." in source else "",
         "schedule": recipe_code.schedule(recipe),
         "groups": Code(recipe_code.GROUPS) if grouped else "",
         "group_rate": Code('lr * group["factor"]' if grouped else "lr"),
         "recompute_bn": Code(recipe_code.RECOMPUTE_BN) if recipe.get("recompute_bn") else "",
-        "class_weights": Code(recipe_code.COUNTED_WEIGHTS) if counted else "",
+        "class_weights": recipe_code.class_weights(weights) if counted else "",
         "weights_line": Code(_weights_line(weights)) if weights else "",
-        "pass_weights": Code(", weights" if weights else ""),
+        "pass_weights": Code("".join(f", {name}" for name in arguments_of(losses))),
         "optimizer": recipe_code.optimizer(recipe),
         "length": Code("max_steps" if recipe.get("max_steps") else "epochs"),
         "scale": Code("SCALE" if augment.get("scale") else "None"),
@@ -286,17 +296,27 @@ def _training_slots(
     }
 
 
-def _own_imports(facts: Facts, ignore: bool, counted: bool, model: str) -> list[Code]:
+def _border_slots(losses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """How the weights near borders travel from sampling.py, which makes them, to the loss."""
+    if border_weight(losses) is None:
+        return {"borders": "", "batch_names": Code("images, masks, picked")}
+    return {"borders": Code("yes"), "batch_names": Code("images, masks, picked, borders")}
+
+
+def _own_imports(facts: Facts, weights: Any, model: str) -> list[Code]:
     """What train.py takes from the files beside it."""
+    counted = isinstance(weights, str)
     data = ["KINDS", "fingerprint", "open_split"]
-    data += ["Split", "count_labels", "median_frequency", "read_pair"] if counted else []
+    data += ["Split", "count_labels", "read_pair"] if counted else []
+    data += ["median_frequency"] if weights == "median_frequency" else []
+    losses = ["total_loss", *(["inverse_log"] if weights == "inverse_log" else [])]
     inputs = ["accepted_size", "accepts"]
-    inputs += ["IGNORE"] if ignore else []
     inputs += ["MARGIN"] if facts.margin else []
     return [
         _import("checkpoints", CHECKPOINT_NAMES),
         _import("data", data),
         _import("inputs", inputs),
+        _import("losses", losses),
         _import("model", [model]),
         _import("runtime", RUNTIME_NAMES),
         _import("sampling", ["Picks", "Samples"]),
@@ -318,7 +338,7 @@ def _import_key(name: str) -> tuple[int, str]:
 
 
 def _weights_line(weights: Any) -> str:
-    if weights == "median_frequency":
+    if isinstance(weights, str):
         return "weights = class_weights(train_set, args.out, rank).to(device)"
     return "weights = torch.tensor(CLASS_WEIGHTS, device=device)"
 

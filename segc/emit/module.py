@@ -104,8 +104,8 @@ class Emitter:
     def _helpers(self, body: str) -> list[str]:
         """Sources of the helpers the classes call, and those they call in turn."""
         known = {"bilinear_kernel_": BILINEAR}
-        for printer in self.printers.values():
-            known.update((h.name, h.source) for h in printer.helpers())
+        for plan in self.plans.values():
+            known.update((h.name, h.source) for h in plan.blueprint.helpers())
         used: dict[str, str] = {}
         text = body
         while True:
@@ -169,7 +169,7 @@ def class_names(builder: Builder) -> dict[int, str]:
     """A class name for every blueprint; variants of one block get a suffix that tells why."""
     top = builder.of[0, ""]
     names = {top.number: top.first.view.graph.name}
-    taken = {h.name for b in builder.blueprints for h in helpers_of(b)} | set(names.values())
+    taken = {h.name for b in builder.blueprints for h in b.helpers()} | set(names.values())
     variants: Counter[tuple[str, str]] = Counter()
     for blueprint in sorted(builder.blueprints, key=lambda b: (-len(b.occurrences), b.number)):
         if blueprint is top:
@@ -180,13 +180,6 @@ def class_names(builder: Builder) -> dict[int, str]:
         names[blueprint.number] = free_name(wanted, taken)
         taken.add(names[blueprint.number])
     return names
-
-
-def helpers_of(blueprint: Blueprint) -> Iterator:  # type: ignore[type-arg]
-    for part in blueprint.walk():
-        node = blueprint.first.node(part.rel)
-        if node is not None:
-            yield from node.op.helpers
 
 
 def _suffix(blueprint: Blueprint) -> str:

@@ -98,11 +98,12 @@ class ClassPlan:
         """Parameters of `forward`: the declared inputs, then values captured from outside."""
         names: list[str] = []
         args = self.blueprint.first.args
+        taken = () if self.is_top else tuple(h.name for h in self.blueprint.helpers())
         for n, (name, ref) in enumerate(args):
             wanted = name or ref.node.rpartition(".")[2]
             if not name and wanted.isdigit():
                 wanted = f"x{n}"
-            names.append(free_name(wanted, names))
+            names.append(free_name(wanted, (*names, *taken)))
         return tuple(names)
 
     # --- variables ------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Source text for the parts of train.py that a recipe decides: losses, schedule, optimizer, groups.
+"""Source text for the parts of train.py that a recipe decides: schedule, optimizer, groups.
 
 Each function answers formatted Python (a fixed point of `ruff format`, 100 columns) that holds
 only what this recipe uses.
@@ -6,144 +6,34 @@ only what this recipe uses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from segc.emit.pieces import Code, block, call, joined, lit, number
-
-Losses = Mapping[str, Mapping[str, Any]]
-
-
-# --- losses ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """An output a loss reads: `strided` when it must be enlarged to the label map first."""
-
-    name: str
-    strided: bool
-
-
-def loss_functions(losses: Losses, heads: Mapping[str, Head], single: bool) -> Code:
-    """One function per loss, one for all if they are alike, and `total_loss` over the outputs."""
-    weighted = any(v.get("class_weights") for v in losses.values())
-    names = {name: f"{name}_loss" for name in losses}
-    alike = {_KINDS[v["kind"]]("", v, heads[v["output"]]) for v in losses.values()}
-    if len(alike) == 1 and len(losses) > 1:
-        names = {name: str(v["kind"]) for name, v in losses.items()}
-    parts = [_KINDS[v["kind"]](names[name], v, heads[v["output"]]) for name, v in losses.items()]
-    return Code("\n\n\n".join([*dict.fromkeys(parts), _total(losses, names, weighted, single)]))
-
-
-def _total(losses: Losses, names: Mapping[str, str], weighted: bool, single: bool) -> str:
-    terms = []
-    for name, v in losses.items():
-        output = "output" if single else f'output["{v["output"]}"]'
-        extra = ", weights" if v.get("class_weights") else ""
-        factor = "" if v["weight"] == 1 else f"{number(v['weight'])} * "
-        terms.append(f"{factor}{names[name]}({output}, mask{extra})")
-    kind = "Tensor" if single else "dict[str, Tensor]"
-    head = f"def total_loss(output: {kind}, mask: Tensor"
-    head += ", weights: Tensor) -> Tensor:" if weighted else ") -> Tensor:"
-    return f"{head}\n{joined('return', terms, ' + ')}"
-
-
-def _cross_entropy(name: str, v: Mapping[str, Any], head: Head) -> str:
-    weighted = bool(v["class_weights"])
-    what = "Cross entropy of the pixels that are not IGNORE"
-    first = f"{what}, each weighted by its class" if weighted else what
-    arguments = "logits, mask, weights" if weighted else "logits, mask"
-    total = f'F.cross_entropy({arguments}, ignore_index=IGNORE, reduction="sum")'
-    lines = [
-        f'    """{first}.\n\n    {_divided(v)}\n    """',
-        *_enlarged(head),
-        f"    total = {total}",
-        *_reduced(v["reduction"], weighted),
-    ]
-    return "\n".join([_signature(name, weighted), *lines])
-
-
-def _binary(name: str, v: Mapping[str, Any], head: Head) -> str:
-    lines = [
-        f'    """Binary cross entropy of the pixels that are not IGNORE.\n\n'
-        f'    {_divided(v)}\n    """',
-        *_enlarged(head),
-        "    valid = mask != IGNORE",
-        "    truth = (mask == 1).float()",
-        '    each = F.binary_cross_entropy_with_logits(logits[:, 0], truth, reduction="none")',
-        "    total = (each * valid).sum()",
-        *_reduced(v["reduction"], False),
-    ]
-    return "\n".join([_signature(name, False), *lines])
-
-
-_KINDS: dict[str, Callable[[str, Mapping[str, Any], Head], str]] = {
-    "cross_entropy": _cross_entropy,
-    "binary_cross_entropy": _binary,
-}
-_DIVIDED = {
-    "mean": "Their sum divided by the sum of their weights.",
-    "valid_pixels": "Their sum divided by their number, whatever the weights (as Caffe does).",
-    "unweighted": "Their sum divided by their number.",
-    "batch": "Their sum divided by the number of images (so a sum over pixels).",
-    "sum": "Their sum, divided by nothing.",
-}
-
-
-def _divided(v: Mapping[str, Any]) -> str:
-    by_number = v["reduction"] in ("mean", "valid_pixels") and not v.get("class_weights")
-    return _DIVIDED["unweighted" if by_number else v["reduction"]]
-
-
-def _signature(name: str, weighted: bool) -> str:
-    extra = ", weights: Tensor" if weighted else ""
-    return f"def {name}(logits: Tensor, mask: Tensor{extra}) -> Tensor:"
-
-
-def _enlarged(head: Head) -> list[str]:
-    """Half-precision logits become float32, small maps as large as the labels."""
-    if not head.strided:
-        return ["    logits = logits.float()"]
-    resized = call(
-        "logits = F.interpolate",
-        ["logits.float()", "mask.shape[-2:]", 'mode="bilinear"', "align_corners=False"],
-    )
-    return [resized]
-
-
-def _reduced(reduction: str, weighted: bool) -> list[str]:
-    if reduction == "sum":
-        return ["    return total"]
-    if reduction == "batch":
-        return ["    return total / mask.shape[0]"]
-    if reduction == "mean" and weighted:
-        return [
-            "    valid = mask != IGNORE",
-            "    share = (weights[mask.where(valid, 0)] * valid).sum()",
-            "    return total / share.clamp(min=1e-12)",
-        ]
-    return ["    return total / (mask != IGNORE).sum().clamp(min=1)"]
-
+from segc.emit.pieces import Code, block, call, lit, number
 
 # --- class weights --------------------------------------------------------------------------
 
-COUNTED_WEIGHTS = '''\
+_COUNTED_WEIGHTS = '''\
 def class_weights(split: Split, out: Path, rank: int) -> Tensor:
-    """Median-frequency weights, counted once over the training labels and kept in the run."""
-    kept, files = out / "class_weights.json", fingerprint(split)
+    """Weights by {how}, counted once over the training labels and kept in the run."""
+    kept = out / "class_weights.json"
+    made_of = {{"files": fingerprint(split), "weighting": "{how}"}}
     if kept.exists():
         found = json.loads(kept.read_text(encoding="utf-8"))
-        if found["files"] == files:
+        if made_of.items() <= found.items():
             return torch.tensor(found["weights"])
-    weights = median_frequency(count_labels(read_pair(split, i)[1] for i in range(len(split))))
+    weights = {how}(count_labels(read_pair(split, i)[1] for i in range(len(split))))
     if rank == 0:
-        text = json.dumps({"files": files, "weights": weights.tolist()})
+        text = json.dumps({{**made_of, "weights": weights.tolist()}})
         temporary = kept.with_suffix(".tmp")
         temporary.write_text(text + "\\n", encoding="utf-8")
         os.replace(temporary, kept)
     return weights'''
+
+
+def class_weights(how: str) -> Code:
+    """`class_weights(split, out, rank)`: by the function `how` of the counted labels."""
+    return Code(_COUNTED_WEIGHTS.format(how=how))
 
 
 # --- batch norm -----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from segc.analyse import Sizes, Table, reference_sizes, table
 from segc.check import Checked
+from segc.read.loss_table import completed
 from segc.summary import layers_markdown, mib
 
 
@@ -82,7 +83,9 @@ def _training(checked: Checked) -> list[str]:
         return []
     lines = ["## Training", ""]
     for name, loss in graph.losses.items():
-        said = ", ".join(f"{k} {_plain(v)}" for k, v in loss.items() if v is not None)
+        usual = completed({"kind": loss["kind"]})
+        stated = {k: v for k, v in loss.items() if k not in usual or v != usual[k] or k == "kind"}
+        said = ", ".join(f"{k} {_plain(v)}" for k, v in stated.items())
         lines.append(f"- loss `{name}`: {said}")
     for name, value in graph.recipe.items():
         if value not in (None, (), [], {}):

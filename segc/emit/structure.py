@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from segc.code import Helper
 from segc.emit.trees import form
 from segc.emit.views import View, frozen
 from segc.ir import Node, Ref, Scope
@@ -120,6 +121,13 @@ class Blueprint:
     def walk(self) -> Iterator[Part]:
         """All parts, boxes opened, in order."""
         return _walk(self.parts)
+
+    def helpers(self) -> Iterator[Helper]:
+        """Functions and modules of the operators' own that the class may use."""
+        for part in self.walk():
+            node = self.first.node(part.rel)
+            if node is not None:
+                yield from node.op.helpers
 
 
 def _walk(parts: Sequence[Part]) -> Iterator[Part]:

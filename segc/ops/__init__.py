@@ -9,6 +9,7 @@ from segc.ops import (
     conv,
     crop,
     dropout,
+    image,
     merge,
     norm,
     pad,
@@ -20,7 +21,7 @@ from segc.ops import (
 )
 
 FAMILIES = (
-    conv, pool, unpool, resize, norm, act, dropout, merge, crop, pad, shape, shuffle, basic,
+    conv, pool, unpool, resize, norm, act, dropout, merge, crop, pad, shape, shuffle, image, basic,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "REGISTRY"]

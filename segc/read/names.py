@@ -6,6 +6,7 @@ import keyword
 import re
 
 from segc.diag import Report
+from segc.op import REGISTRY
 from segc.read.yaml import Scalar
 
 MAX_NAME = 63
@@ -80,6 +81,13 @@ def check_local(name: Scalar, report: Report) -> bool:
     message = f"`{name.text}` is reserved: the emitted module uses it"
     report.error("SEG306", message, name.loc, hint=f"rename it, for example `{name.text}_`")
     return False
+
+
+def check_function(name: Scalar, report: Report) -> None:
+    """Report an input that would hide a function an operator brings with it."""
+    if any(h.name == name.text for op in REGISTRY.values() for h in op.helpers):
+        message = f"`{name.text}` is reserved: the emitted module has a function of that name"
+        report.error("SEG306", message, name.loc, hint=f"rename it, for example `{name.text}_`")
 
 
 def check_model_name(name: Scalar, report: Report) -> bool:

@@ -10,7 +10,7 @@ from segc.ir import Graph, Input, Ref
 from segc.op import REGISTRY
 from segc.read.expand import Expander, TooLarge
 from segc.read.inits import read_init
-from segc.read.names import check_identifier, check_local
+from segc.read.names import check_function, check_identifier, check_local
 from segc.read.resolve import BROKEN, Frame
 from segc.read.spec import Spec
 from segc.read.transform import read_transforms
@@ -62,7 +62,7 @@ def build_graph(
         block_docs={name: b.doc for name, b in spec.blocks.items() if b.doc},
         param_docs={name: p.doc for name, p in spec.params.items() if p.doc},
         inits=_inits(top["init"], env, report) if "init" in top else {},
-        losses=_losses(top, outputs, report),
+        losses=_losses(top, outputs, env, report),
         recipe=_recipe(top, report),
         file=file,
         loc=spec.loc,
@@ -75,13 +75,13 @@ def build_graph(
 
 
 def _losses(
-    top: Mapping[str, YNode], outputs: Mapping[str, Ref], report: Report
+    top: Mapping[str, YNode], outputs: Mapping[str, Ref], env: Mapping[str, Any], report: Report
 ) -> Mapping[str, Mapping[str, Any]]:
     if "losses" not in top:
         return {}
-    from segc.read.recipe import read_losses
+    from segc.read.losses import read_losses
 
-    return read_losses(top["losses"], report, tuple(outputs))
+    return read_losses(top["losses"], report, tuple(outputs), env)
 
 
 def _recipe(top: Mapping[str, YNode], report: Report) -> Mapping[str, Any]:
@@ -107,8 +107,8 @@ def _inputs(node: YNode, env: Mapping[str, Any], report: Report) -> dict[str, In
         message = f"{len(mapping.entries):,} inputs, the limit is {MAX_INPUTS}"
         report.error("SEG313", message, mapping.loc)
     for key, value in mapping.entries[:MAX_INPUTS] if mapping else ():
-        if check_identifier(key, report, "input"):
-            check_local(key, report)
+        if check_identifier(key, report, "input") and check_local(key, report):
+            check_function(key, report)
         shape, dtype = value, "float"
         if isinstance(value, Mapping_):
             entries = {k.text: (k, v) for k, v in value.entries}

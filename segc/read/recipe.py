@@ -1,35 +1,21 @@
-"""`losses:` and `recipe:` of a spec: how a network is trained, checked and turned into plain data.
+"""`recipe:` of a spec: how a network is trained, checked and turned into plain data.
 
 What each key takes stands in recipe_table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from segc.diag import Report, did_you_mean
 from segc.loc import Loc
-from segc.read.recipe_table import (
-    LOSSES,
-    RECIPE,
-    REQUIRED,
-    Field,
-    losses_schema,
-    recipe_schema,
-)
+from segc.read.names import check_identifier, check_local
+from segc.read.recipe_table import RECIPE, REQUIRED, Field, recipe_schema
+from segc.read.values import ValueFault, number
 from segc.read.yaml import Mapping_, Scalar, Sequence_, YNode
 
-__all__ = [
-    "LOSSES",
-    "RECIPE",
-    "Data",
-    "Field",
-    "losses_schema",
-    "read_losses",
-    "read_recipe",
-    "recipe_schema",
-]
+__all__ = ["RECIPE", "Data", "Field", "Reader", "read_recipe", "recipe_schema"]
 
 
 class Data(dict[str, Any]):
@@ -42,7 +28,7 @@ class Data(dict[str, Any]):
 
 def read_recipe(node: YNode, report: Report) -> Data:
     """Plain data of `recipe:`; sections that are given are complete, others are absent."""
-    reader = _Reader(report)
+    reader = Reader(report)
     found = reader.section(node, RECIPE, "`recipe`", "")
     found = {key: value for key, value in found.items() if value is not None}
     if "max_steps" in found and "epochs" in found:
@@ -55,64 +41,15 @@ def read_recipe(node: YNode, report: Report) -> Data:
     return Data(found, reader.locs)
 
 
-def read_losses(node: YNode, report: Report, outputs: Iterable[str]) -> Data:
-    """Plain data of `losses:`: by name, `{kind, output, ignore_index, weight, …}`."""
-    reader, known, found = _Reader(report), list(outputs), {}
-    for key, value in reader.mapping(node, "`losses`"):
-        kind = _kind(key, value, report)
-        if kind is None:
-            continue
-        what = f"loss `{key.text}`"
-        values = reader.section(value, LOSSES[kind], what, key.text + ".")
-        output = values.pop(kind)
-        reader.locs[key.text] = key.loc
-        if output is not None and output not in known:
-            hint = did_you_mean(output, known) or f"outputs: {', '.join(known)}"
-            place = reader.locs.get(f"{key.text}.{kind}")
-            report.error(
-                "SEG602", f"{what} reads `{output}`, which is not an output", place, hint=hint
-            )
-        found[key.text] = {"kind": kind, "output": output, **values}
-    _one_label_space(found, reader.locs, report)
-    return Data(found, reader.locs)
+class Reader:
+    """Reads nodes by the table and notes where each value stands.
 
+    env: the parameters of the spec, for keys that are expressions over them.
+    """
 
-def _kind(key: Scalar, value: YNode, report: Report) -> str | None:
-    """The key of a loss that says which loss it is."""
-    if not isinstance(value, Mapping_):
-        hint = "for example {cross_entropy: logits, target: mask}"
-        report.error("SEG103", f"loss `{key.text}` must be a mapping", value.loc, hint=hint)
-        return None
-    words = [k.text for k, _ in value.entries]
-    kinds = [word for word in words if word in LOSSES]
-    if len(kinds) == 1:
-        return kinds[0]
-    near = [(way, k.loc) for k, _ in value.entries if (way := did_you_mean(k.text, LOSSES))]
-    problem = f"has both `{kinds[0]}` and `{kinds[1]}`" if kinds else "says not which loss it is"
-    exactly = (f"give exactly one of {', '.join(LOSSES)}", key.loc)
-    hint, place = near[0] if near and not kinds else exactly
-    report.error("SEG601", f"loss `{key.text}` {problem}", place, hint=hint)
-    return None
-
-
-def _one_label_space(
-    losses: Mapping[str, Mapping[str, Any]], locs: Mapping[str, Loc], report: Report
-) -> None:
-    """All losses look at one mask with one set of class weights."""
-    for key in ("ignore_index", "class_weights"):
-        stated = {n: v[key] for n, v in losses.items() if v.get(key) is not None}
-        values = list(stated.values())
-        for name, value in stated.items():
-            if value != values[0]:
-                place = locs.get(f"{name}.{key}")
-                report.error("SEG603", f"losses differ in `{key}`", place, hint="use one value")
-
-
-class _Reader:
-    """Reads nodes by the table and notes where each value stands."""
-
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, env: Mapping[str, Any] | None = None) -> None:
         self.report = report
+        self.env = env or {}
         self.locs: dict[str, Loc] = {}
 
     def mapping(self, node: YNode, what: str) -> tuple[tuple[Scalar, YNode], ...]:
@@ -157,6 +94,8 @@ class _Reader:
         if f.kind == "weights" and isinstance(node, Scalar):
             word = self.word(node, f, name)
             return None if word == "none" else word
+        if f.kind == "when":
+            return self.condition(node, name)
         if f.kind == "names":
             return [self.scalar(item, Field("text", ""), name) for item in self.items(node, name)]
         if f.kind in ("ints", "numbers", "weights"):
@@ -187,6 +126,13 @@ class _Reader:
             key.text: self.section(value, f.fields[key.text].fields, f"`{key.text}`", inner + ".")
         }
 
+    def condition(self, node: YNode, name: str) -> bool:
+        try:
+            return bool(number(node, "bool", self.env))
+        except ValueFault as fault:
+            fault.tell(self.report, f"`{name}`")
+            return True
+
     def items(self, node: YNode, name: str) -> tuple[YNode, ...]:
         if isinstance(node, Sequence_):
             return node.items
@@ -212,6 +158,10 @@ class _Reader:
             text = f"`{name}` needs {article}, got {_shown(node)}"
             self.report.error("SEG103", text, node.loc, hint=f.doc)
             return None
+        if f.kind == "identifier":
+            assert isinstance(node, Scalar)
+            good = check_identifier(node, self.report, name) and check_local(node, self.report)
+            return value if good else None
         return value if self.in_range(value, f, name, node.loc) else None
 
     def in_range(self, value: Any, f: Field, name: str, loc: Loc) -> bool:
@@ -241,6 +191,8 @@ _TYPES: dict[str, tuple[Any, str]] = {
     "number": ((int, float), "a number"),
     "bool": (bool, "true or false"),
     "text": (str, "text"),
+    "output": (str, "the name of an output"),
+    "identifier": (str, "a name"),
 }
 
 

@@ -1,4 +1,4 @@
-"""What `losses:` and `recipe:` may hold: one table for the reader, the schema and the manual."""
+"""What `recipe:` may hold: one table for the reader, the schema and the manual."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ REQUIRED: Any = object()
 class Field:
     """One key. `kind` says what it takes:
 
-    int, number, bool, word (one of `choices`), text, names (list of texts); ints and numbers
-    (lists, of `count` values if given); weights (a word of `choices` or a list of numbers);
-    section (a mapping of `fields`), sections (a list of them), one_of (a mapping with exactly one
-    of `fields`, each a section). `min` is inclusive, `above` exclusive; both hold for every number.
+    int, number, bool, word (one of `choices`), text, output (name of an output), identifier; names
+    (list of texts); ints and numbers (lists, of `count` values if given); weights (a word of
+    `choices` or a list of numbers); when (an expression over the parameters); section (a mapping of
+    `fields`), sections (a list of them), one_of (a mapping with exactly one of `fields`, each a
+    section). `min` is inclusive, `above` exclusive; both hold for every number.
     """
 
     kind: str
@@ -138,54 +139,17 @@ RECIPE: dict[str, Field] = {
     "classes": Field("names", "names of the classes, in the order of their ids", None),
 }
 
-_COMMON = {
-    "target": Field("word", "what it is compared with", "mask", choices=("mask",)),
-    "ignore_index": Field("int", "label of the pixels left out", 255, min=0, max=255),
-    "weight": Field("number", "factor of this loss in the sum", 1.0, min=0),
-}
-_REDUCTIONS = ("mean", "valid_pixels", "batch", "sum")
-LOSSES: dict[str, dict[str, Field]] = {
-    "cross_entropy": {
-        "cross_entropy": Field("text", "output with one channel a class"),
-        **_COMMON,
-        "class_weights": Field(
-            "weights",
-            "one weight a class, or counted on the training set",
-            None,
-            min=0,
-            choices=("median_frequency", "none"),
-        ),
-        "reduction": Field(
-            "word",
-            "the sum is divided by: mean, the sum of the pixels' weights; valid_pixels, their "
-            "number; batch, the number of images; sum, nothing",
-            "mean",
-            choices=_REDUCTIONS,
-        ),
-    },
-    "binary_cross_entropy": {
-        "binary_cross_entropy": Field("text", "output of one channel, class 1 against class 0"),
-        **_COMMON,
-        "reduction": Field("word", "as for cross_entropy", "mean", choices=_REDUCTIONS),
-    },
-}
-
 
 # --- JSON Schema ----------------------------------------------------------------------------
 
 
 def recipe_schema() -> dict[str, Any]:
     """JSON Schema of `recipe:`."""
-    return _section_schema(RECIPE)
+    return section_schema(RECIPE)
 
 
-def losses_schema() -> dict[str, Any]:
-    """JSON Schema of `losses:`."""
-    kinds = [_section_schema(fields) for fields in LOSSES.values()]
-    return {"type": "object", "additionalProperties": {"oneOf": kinds}}
-
-
-def _section_schema(fields: Mapping[str, Field]) -> dict[str, Any]:
+def section_schema(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """JSON Schema of a mapping with these keys."""
     required = [name for name, f in fields.items() if f.default is REQUIRED]
     schema: dict[str, Any] = {
         "type": "object",
@@ -216,14 +180,18 @@ def _kind_schema(f: Field) -> dict[str, Any]:
             return {"enum": list(f.choices)}
         case "weights":
             return {"oneOf": [{"enum": list(f.choices)}, numbers]}
-        case "text":
+        case "text" | "output":
             return {"type": "string"}
+        case "identifier":
+            return {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,62}$"}
+        case "when":
+            return {"type": ["boolean", "string"]}
         case "names":
             return {"type": "array", "items": {"type": "string"}}
         case "sections":
-            return {"type": "array", "items": _section_schema(f.fields)}
+            return {"type": "array", "items": section_schema(f.fields)}
         case "section":
-            return _section_schema(f.fields)
+            return section_schema(f.fields)
     return _one_of_schema(f)
 
 

@@ -18,6 +18,8 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def check_unread(spec: Spec, report: Report) -> None:
     """Report parameters of the spec and of its blocks that no expression names."""
     sections = [spec.top[name][1] for name in READERS if name in spec.top]
+    if "losses" in spec.top:
+        sections += _conditions(spec.top["losses"][1])
     words = _words([*sections, *_values(spec.layers)])
     _report(spec.params, words, "the spec", report)
     for block in spec.blocks.values():
@@ -46,6 +48,13 @@ def _values(layers: Iterable[LayerDecl]) -> Iterator[YNode]:
         yield from (node for name, node in decl.keys.items() if name not in ("from", "only"))
         yield from (node for _, node in decl.attrs.values())
         yield from _values(decl.layers)
+
+
+def _conditions(losses: YNode) -> Iterator[YNode]:
+    """The `when` of each loss; its other keys are no expressions."""
+    for _, loss in losses.entries if isinstance(losses, Mapping_) else ():
+        if isinstance(loss, Mapping_):
+            yield from (value for key, value in loss.entries if key.text == "when")
 
 
 def _words(nodes: Iterable[YNode]) -> Iterator[str]:
