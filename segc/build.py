@@ -119,6 +119,7 @@ def build(
 def emit(make: Maker, checked: Checked, deploy: Optimised) -> dict[str, str]:
     """Every file of the network, by name."""
     from segc.draw import draw
+    from segc.emit.beside import files_beside
     from segc.emit.deploy import deploy_source
     from segc.emit.deploy_report import deploy_report
     from segc.emit.harness import harness_files
@@ -129,6 +130,7 @@ def emit(make: Maker, checked: Checked, deploy: Optimised) -> dict[str, str]:
     return {
         "model.py": model_source(make, digest=checked.graph.digest),
         "deploy.py": deploy_source(make.deploy, deploy, checked.graph.digest),
+        **files_beside(checked.graph, deploy.checked.graph),
         **(harness_files(checked) if checked.graph.losses else {}),
         "diagram.svg": drawing.svg(),
         "diagram.dot": drawing.dot(),

@@ -4,6 +4,7 @@ A layer takes macs + balance * bytes, in the time of one multiply-accumulate. `b
 many multiply-accumulates the machine makes while it moves one byte to or from memory: about 6 on
 one x86 core (55 GMAC/s in float32 convolutions, 10 GB/s), about 100 on a large GPU. Bytes are
 those of the operands, the weights and the result in float32, each once: layers are not fused.
+Operators with a kernel for GPUs only move more on a CPU (`scratch`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from segc.rewrite import Rewrite
 from segc.types import Index, Tensor, Type
 
 CPU_BALANCE = 6.0  # multiply-accumulates per byte
+GPU_BALANCE = 30.0  # a machine of at least this balance is taken for a GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,14 @@ class Cost:
 
 
 class Prices:
-    """What layers of one checked network cost at its reference input size."""
+    """What layers of one checked network cost at its reference input size.
 
-    def __init__(self, checked: Checked) -> None:
+    balance: of the machine, which says whether it has the kernels of GPUs.
+    """
+
+    def __init__(self, checked: Checked, balance: float = CPU_BALANCE) -> None:
         self.checked, self.graph = checked, checked.graph
+        self.on_gpu = balance >= GPU_BALANCE
         self.sizes = shapes(checked, bind(checked, reference_sizes(checked)))
         self.types: dict[Ref, Type] = {
             ref: _sized(checked.types[ref], shape) for ref, shape in self.sizes.items()
@@ -77,6 +83,8 @@ class Prices:
         if node.op.view or node.op.identity(*operands):
             return Cost()
         values = sum(map(prod, inputs)) + prod(output) + weights
+        if not self.on_gpu:
+            values += node.op.scratch(inputs, output)
         return Cost(node.op.macs(inputs, output), BYTES * values)
 
 

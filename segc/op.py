@@ -245,6 +245,11 @@ class Op:
         what torch.utils.flop_counter counts (as two operations each)."""
         return 0
 
+    def scratch(self, inputs: tuple[tuple[int, ...], ...], output: tuple[int, ...]) -> int:
+        """Values it moves to and from memory besides operands and result, where it has no kernel of
+        its own (on a CPU)."""
+        return 0
+
     def field(self, axis: int, fields: tuple[Field, ...], lengths: tuple[int, ...] = ()) -> Field:
         """Receptive field along one axis (0 height, 1 width); default: the union of the operands'.
 
@@ -289,6 +294,7 @@ def union(fields: tuple[Field, ...]) -> Field:
 
 
 REGISTRY: dict[str, type[Op]] = {}
+UNNAMED: dict[str, type[Op]] = {}  # those that no spec can name
 
 
 def op(name: str) -> Callable[[type[Op]], type[Op]]:
@@ -304,11 +310,12 @@ def op(name: str) -> Callable[[type[Op]], type[Op]]:
 
 
 def deploy_op(name: str) -> Callable[[type[Op]], type[Op]]:
-    """As `op`, for operators that only optimised networks have: no spec can name them."""
+    """As `op`, for operators that optimisations and transforms put in: no spec can name them."""
 
     def describe(cls: type[Op]) -> type[Op]:
         cls.name, cls.attrs = name, collect_attrs(cls, name)
         cls.family = cls.__module__.rsplit(".", 1)[-1]
+        UNNAMED[name] = cls
         return cls
 
     return describe

@@ -202,7 +202,7 @@ def _paying(
     balance = run.options.balance
     asked = rule.level == "safe" or rule.name in run.options.on
     dear = {n for n, c in costs.items() if not asked and not _pays(*c, balance)}
-    skips = [Skip(n, _too_dear(*costs[n])) for n in edits if n in dear]
+    skips = [Skip(n, e.dear or _too_dear(*costs[n])) for n, e in edits.items() if n in dear]
     kept = {n: e for n, e in edits.items() if n not in dear}
     if dear:  # an application of shared weights may have been refused
         kept, lonely = _together(run.checked.graph, kept)
@@ -215,7 +215,7 @@ def _paying(
 
 
 def _costs(run: Run, edits: Mapping[str, Rewrite]) -> dict[str, tuple[Cost, Cost]]:
-    prices = Prices(run.checked)
+    prices = Prices(run.checked, run.options.balance)
     return {name: prices.edit(edit) for name, edit in edits.items()}
 
 

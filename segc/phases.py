@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from segc.check import Checked, verify
 from segc.diag import Report
-from segc.ir import Graph, Node, Scope
+from segc.ir import Graph
+from segc.surgery import inhabited, still
 
 
 def inference(checked: Checked) -> Checked:
@@ -43,21 +43,3 @@ def verified(graph: Graph) -> Checked:
         first = report.diagnostics[0]
         raise AssertionError(f"an optimisation broke the graph: {first.code} {first.message}")
     return checked
-
-
-def inhabited(nodes: Iterable[Node]) -> set[str]:
-    """Paths of the scopes that have a layer somewhere inside."""
-    found = {""}
-    for node in nodes:
-        path = node.scope
-        while path not in found:
-            found.add(path)
-            path = path.rpartition(".")[0]
-    return found
-
-
-def still(
-    children: Iterable[str], path: str, names: set[str], scopes: Mapping[str, Scope]
-) -> tuple[str, ...]:
-    """The members of a scope that are still there."""
-    return tuple(c for c in children if f"{path}{c}" in names or f"{path}{c}" in scopes)

@@ -37,12 +37,14 @@ class Rewrite:
     put: for each layer that is replaced, the layers that stand in its place, in order; readers
     read the last of them. The same name with another operator changes a layer. instead: for each
     layer that goes, the value its readers read instead. What nobody reads any more goes by
-    itself. moves: the weights that must be made anew.
+    itself. moves: the weights that must be made anew. dear: what is to be said where it does not
+    pay, if the figures do not say it.
     """
 
     put: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
     instead: Mapping[str, Ref] = field(default_factory=dict)
     moves: tuple[Move, ...] = ()
+    dear: str = ""
 
     @property
     def touched(self) -> frozenset[str]:

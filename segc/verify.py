@@ -17,6 +17,7 @@ from segc.build import Maker
 from segc.check import Checked
 from segc.diag import Diagnostic, Fail
 from segc.dim import Domain
+from segc.emit.beside import importable
 from segc.emit.deploy import deploy_source
 from segc.emit.module import instrumented_source, model_source
 from segc.ir import Ref
@@ -58,7 +59,8 @@ def verify(
 def import_source(source: str, name: str) -> ModuleType:
     """The module of emitted source text, without touching the disk."""
     module = ModuleType(name)
-    exec(compile(source, f"<{name}>", "exec"), module.__dict__)  # the emitter's own output
+    with importable():
+        exec(compile(source, f"<{name}>", "exec"), module.__dict__)  # the emitter's own output
     return module
 
 

@@ -1,7 +1,8 @@
 """Is a file what segc emits? An allow-list over its syntax tree, nothing executed.
 
 A file that passes defines classes and functions and does nothing when it is imported: no code at
-module level but imports of torch and constants, no names that reach outside it.
+module level but constants and imports of torch and of layers beside it, no names that reach
+outside it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,17 @@ import ast
 from collections.abc import Iterator
 
 IMPORTS = {("torch", None), ("torch.nn", "nn"), ("torch.nn.functional", "F"), ("math", None)}
-FROM_IMPORTS = {("torch", "Tensor"), ("torchvision", "ops")}
+FROM_IMPORTS = {
+    ("torch", "Tensor"),
+    ("torchvision", "ops"),
+    ("unpool_conv", "UnpoolConv2d"),
+    ("unpool_conv", "UnpoolConvTranspose2d"),
+}
 BUILTINS = frozenset(
     ("abs", "all", "any", "bool", "dict", "enumerate", "float", "int", "isinstance", "len", "list",
      "max", "min", "range", "reversed", "round", "str", "sum", "super", "tuple", "zip",
-     "NotImplementedError", "ValueError", "F", "Tensor", "math", "nn", "ops", "torch")
+     "NotImplementedError", "ValueError", "F", "Tensor", "UnpoolConv2d", "UnpoolConvTranspose2d",
+     "math", "nn", "ops", "torch")
 )  # fmt: skip
 BASES = (["nn.Module"], ["nn.Sequential"], ["nn.Conv2d"])
 # attributes of torch and its parts that read or write files, run code or leave the process

@@ -18,6 +18,7 @@ from segc.rules.nearest_conv import nearest_conv
 from segc.rules.shuffle_deconv import shuffle_deconv
 from segc.rules.split_concat_conv import split_concat_conv
 from segc.rules.stack_convs import stack_convs
+from segc.rules.unpool_conv import unpool_conv
 
 RULES: tuple[Rule, ...] = (
     Rule("drop_dropout", "safe", drop_dropout),  # first: what does nothing hides patterns
@@ -31,6 +32,7 @@ RULES: tuple[Rule, ...] = (
     Rule("commute_pointwise", "all", commute_pointwise),  # before the enlarged map is split
     Rule("nails_conv", "all", nails_conv),
     Rule("nearest_conv", "all", nearest_conv),
+    Rule("unpool_conv", "all", unpool_conv),
     Rule("split_concat_conv", "all", split_concat_conv),
     Rule("shuffle_deconv", "all", shuffle_deconv),
     Rule("stack_convs", "all", stack_convs),

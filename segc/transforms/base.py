@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from segc.diag import did_you_mean
-from segc.ir import Graph, Node
+from segc.ir import Graph, Node, Ref
 from segc.op import REGISTRY, REQUIRED, Attr, Op, Problem, collect_attrs
+from segc.surgery import passing, substituted, with_scopes
 
 
 class Transform:
@@ -80,6 +81,61 @@ def vanished(node: Node) -> Node:
         only=node.only,
         absent=True,
     )
+
+
+def rewritten(
+    graph: Graph,
+    path: str | None,
+    pattern: Callable[[Graph, Node], tuple[Node, ...] | str | None],
+    what: str,
+) -> Graph:
+    """The graph with what a pattern puts in the place of layers of a group, until it finds no more.
+
+    What such a layer read goes if nobody else reads it. pattern: answers the new layers, why a
+    layer cannot be rewritten, or None; what: the layers it is about, for messages.
+    """
+    chosen = {n.name for n in members(graph, path)}
+    before = graph
+    while True:
+        put: dict[str, tuple[Node, ...]] = {}
+        for node in graph.nodes:
+            found = pattern(graph, node) if node.name in chosen and not node.absent else None
+            if isinstance(found, str):
+                raise Problem("SEG210", f"`{node.name}`: {found}", attr="layers")
+            put |= {node.name: found} if found else {}
+        if not put:
+            break
+        _check_shared(graph, put)
+        sources = {graph.by_name[name].inputs[0] for name in put}
+        graph = _without_unread(substituted(graph, put), sources)
+    if graph is before and not switched_off(graph, path):
+        where = f"`{path}`" if path else "the network"
+        raise Problem("SEG210", f"there is no {what} in {where}", attr="layers")
+    return graph
+
+
+def _check_shared(graph: Graph, put: Mapping[str, tuple[Node, ...]]) -> None:
+    """Layers that share weights change together or not at all."""
+    for node in graph.nodes:
+        if node.shared and (node.name in put) != (node.shared in put):
+            message = f"`{node.name}` shares the weights of `{node.shared}`, and only one of them"
+            raise Problem("SEG210", f"{message} can be rewritten", attr="layers")
+
+
+def _without_unread(graph: Graph, sources: set[Ref]) -> Graph:
+    """Of these layers those that nobody reads any more hand on their operand."""
+    idle = {r.node for r in sources if not graph.users.get(r)} - {
+        r.node for r in graph.outputs.values()
+    }
+    nodes = tuple(vanished(n) if n.name in idle else n for n in graph.nodes)
+    gone = {n.name: n.inputs[0] for n in nodes if n.name in idle}
+    return with_scopes(graph.with_nodes(nodes), {}, passing(lambda ref: ref, gone))
+
+
+def switched_off(graph: Graph, path: str | None) -> bool:
+    """`when` has removed all of a group: there is nothing to rewrite."""
+    scope, node = graph.scopes.get(path or ""), graph.by_name.get(path or "")
+    return bool((scope and scope.absent) or (node and node.absent))
 
 
 def without_idle_inits(graph: Graph, *operators: str) -> Graph:
