@@ -62,6 +62,7 @@ NETWORKS = (
     "pspnet50",
     "drn_c_26",
     "deconvnet",
+    "gscnn",
 )
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}  # of glibc
@@ -78,7 +79,7 @@ class Row:
     input: str
     plain_ms: float = 0.0
     macs: float = 1.0
-    time: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # quartiles, median 2nd
+    time: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # quartiles
     memory: dict[str, float] = field(default_factory=dict)
     rules: dict[str, int] = field(default_factory=dict)
     difference: float = 0.0  # of the outputs, relative to the largest value
