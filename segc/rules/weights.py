@@ -133,8 +133,8 @@ def split_channels(
 
 
 def tap_weights(state: dict[str, Tensor], layer: str) -> None:
-    """The weight of a convolution as those of a 1x1 one for each of its taps (row, out, column)."""
-    weight = state.pop(f"{layer}.weight").permute(2, 0, 3, 1)
+    """The weight of a convolution as those of a 1x1 one for each of its taps (column, row, out)."""
+    weight = state.pop(f"{layer}.weight").permute(3, 2, 0, 1)
     state[f"{layer}.taps.weight"] = weight.flatten(0, 2)[:, :, None, None].contiguous()
 
 
