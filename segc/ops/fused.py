@@ -10,6 +10,7 @@ from typing import Any
 
 from segc.code import Call, Helper, Method, Self, SizeOf, X
 from segc.op import Field, Need, Op, Operand, Pair, Param, Scale, Style, attr, deploy_op
+from segc.ops.act import Relu
 from segc.ops.common import known, one
 from segc.ops.conv import Conv2d
 from segc.ops.resize import Interpolate
@@ -133,6 +134,19 @@ class DilatedConv2d(Conv2d):
         return Call("DilatedConv2d", plain.args, plain.kwargs, plain.defaults)
 
 
+@deploy_op("relu_in_place")
+class ReluInPlace(Relu):
+    """relu that writes over its operand.
+
+    x: any shape -> the same
+    """
+
+    in_place = True
+
+    def options(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"inplace": True}, {"inplace": False}
+
+
 @deploy_op("narrow")
 class Narrow(Op):
     """Some neighbouring channels of a map; nothing is copied.
@@ -164,6 +178,7 @@ class UpsampledConv2d(Op):
     """
 
     stateful = True
+    pace = 0.4  # three matrix products in a row, measured against 3x3 convolutions on x86 cores
     weights = ("weight", "bias")
     helpers = (
         Helper("UpsampledConv2d", UPSAMPLED),
