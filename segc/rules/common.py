@@ -74,6 +74,12 @@ def sides(op: Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
     return op.sides(0), op.sides(1)
 
 
+def reach(op: Conv2d) -> tuple[int, int]:
+    """Pixels from the first tap of a window to the last, along height and width."""
+    (down, right), (height, width) = op.dilation, op.kernel_size
+    return down * (height - 1), right * (width - 1)
+
+
 def integer_scale(checked: Checked, up: Node) -> tuple[int, int] | None:
     """By which whole numbers an upsampling enlarges its map, at every size; None if by none."""
     small, large = checked.shape(up.inputs[0])[2:], checked.shape(Ref(up.name))[2:]
