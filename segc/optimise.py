@@ -2,21 +2,21 @@
 
 Rules run in their order, each until it finds nothing more. An edit of a "safe" rule always
 applies, one of the others if the cost model says that it saves time. Layers that share weights
-are edited together or not at all.
+are edited together or not at all (see `sharing`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from segc.check import Checked
 from segc.cost import CPU_BALANCE, Cost, Prices
 from segc.edit import apply
 from segc.ir import Graph
 from segc.phases import inference, verified
-from segc.rewrite import Argument, Fired, Move, Optimised, Rewrite, Rule, Skip
+from segc.rewrite import Fired, Move, Optimised, Rewrite, Rule, Skip
+from segc.sharing import together
 
 PASSES = 50  # of one rule over the graph; each makes the graph smaller or cheaper
 LEVELS = {"none": (), "safe": ("safe",), "all": ("safe", "all")}
@@ -107,7 +107,7 @@ def _exhaust(run: Run, rule: Rule) -> None:
         if not edits:
             run.skipped += [(rule.name, skip) for skip in (*skips, *refused.values())]
             return
-        kept, lonely = _together(run.checked.graph, edits)
+        kept, lonely = together(run.checked.graph, edits)
         kept, costly = _paying(run, rule, kept)
         refused |= {skip.node: skip for skip in (*lonely, *costly)}
         if kept:
@@ -143,100 +143,6 @@ def _answers(
     return edits, skips
 
 
-# --- shared weights -------------------------------------------------------------------------
-
-
-def _together(graph: Graph, edits: dict[str, Rewrite]) -> tuple[dict[str, Rewrite], list[Skip]]:
-    """Edits of layers that share weights stay only if all their applications are edited alike."""
-    family = _families(graph)
-    if not family:
-        return edits, []
-    kept, skips = dict(edits), []
-    free = {name for name, edit in edits.items() if _harmless(graph, edit, family)}
-    again = True
-    while again:
-        again = False
-        by_layer = {t: edit for edit in kept.values() for t in edit.touched}
-        for name in [n for n in kept if n not in free]:
-            if not _alike(graph, kept[name], by_layer, family):
-                del kept[name]
-                skips.append(Skip(name, "its weights are shared with a layer it does not fit"))
-                again = True
-    return {n: _sharing(graph, e, kept) for n, e in kept.items()}, skips
-
-
-def _families(graph: Graph) -> dict[str, set[str]]:
-    """For each layer with shared weights all that apply them."""
-    groups: dict[str, set[str]] = {}
-    for node in graph.nodes:
-        if node.shared and node.op.stateful:
-            groups.setdefault(node.shared, {node.shared}).add(node.name)
-    return {name: group for group in groups.values() for name in group}
-
-
-def _harmless(graph: Graph, edit: Rewrite, family: Mapping[str, set[str]]) -> bool:
-    """The edit leaves weights as they are: it drops an application, or moves one elsewhere."""
-    if edit.moves:
-        return False
-    for name in family.keys() & edit.touched:
-        node = graph.by_name[name]
-        new = [n for n in edit.put.get(name, ()) if n.op.stateful]
-        if not new and not node.shared:
-            return False  # others apply what it owns
-        if new and [replace(n, inputs=node.inputs) for n in new] != [node]:
-            return False
-    return True
-
-
-def _alike(
-    graph: Graph,
-    edit: Rewrite,
-    by_layer: Mapping[str, Rewrite],
-    family: Mapping[str, set[str]],
-) -> bool:
-    """Every layer that shares weights with one of the edit's has an edit that converts the same."""
-    own = _conversion(graph, edit)
-    for name in family.keys() & edit.touched:
-        for other in family[name] - {name}:
-            if other in edit.touched or other not in by_layer:
-                return False
-            if _conversion(graph, by_layer[other]) != own:
-                return False
-    return True
-
-
-def _conversion(graph: Graph, edit: Rewrite) -> tuple[Any, ...]:
-    """What an edit does to weights, with the names of the layers that own them."""
-    names, put = {}, {}
-    for touched in edit.touched:
-        node = graph.by_name[touched]
-        owner = names[touched] = (node.shared or touched) if node.op.stateful else ""
-        new = [n for n in edit.put.get(touched, ()) if n.op.stateful]
-        put[owner] = [(n.op.name, n.op.values) for n in new]
-        names |= {n.name: f"{owner}/{i}" for i, n in enumerate(new) if n.name != touched}
-    moves = [(m.function, *(_renamed(a, names) for a in m.args)) for m in edit.moves]
-    return moves, put
-
-
-def _renamed(argument: Argument, names: Mapping[str, str]) -> Any:
-    if isinstance(argument, tuple):
-        return tuple(_renamed(a, names) for a in argument)
-    return names.get(argument, argument) if isinstance(argument, str) else argument
-
-
-def _sharing(graph: Graph, edit: Rewrite, edits: Mapping[str, Rewrite]) -> Rewrite:
-    """The edit with new layers that use the new layers of the owner's edit."""
-    put = {}
-    for name, nodes in edit.put.items():
-        owner = graph.by_name[name].shared
-        pattern = next((e.put[owner] for e in edits.values() if owner and owner in e.put), ())
-        owners = iter([p.name for p in pattern if p.op.stateful])
-        put[name] = tuple(
-            replace(n, shared=next(owners, n.shared)) if n.op.stateful else n for n in nodes
-        )
-    return replace(edit, put=put)
-
-
 # --- choice ---------------------------------------------------------------------------------
 
 
@@ -254,7 +160,7 @@ def _paying(
     skips = [Skip(n, _too_dear(*costs[n])) for n in edits if n in dear]
     kept = {n: e for n, e in edits.items() if n not in dear}
     if dear:  # an application of shared weights may have been refused
-        kept, lonely = _together(run.checked.graph, kept)
+        kept, lonely = together(run.checked.graph, kept)
         skips += lonely
     for name in kept:
         before, after = costs[name]

@@ -50,10 +50,22 @@ def compared(
     worst = 0.0
     with torch.no_grad():
         for x in inputs:
-            wanted, got = plain(x), fast(x)
-            assert got.shape == wanted.shape
-            worst = max(worst, float((got - wanted).abs().max() / wanted.abs().max().clamp(min=1)))
+            wanted, got = values(plain(x)), values(fast(x))
+            assert wanted.keys() == got.keys()
+            worst = max(worst, *(difference(wanted[k], got[k]) for k in wanted))
     return optimised, worst
+
+
+def values(outputs: Any) -> dict[str, torch.Tensor]:
+    """A network's outputs by name."""
+    return outputs if isinstance(outputs, dict) else {"y": outputs}
+
+
+def difference(wanted: torch.Tensor, got: torch.Tensor) -> float:
+    """The largest, relative to the largest value wanted (or 1)."""
+    assert got.shape == wanted.shape
+    assert bool(torch.isfinite(got).all()) or not bool(torch.isfinite(wanted).all())
+    return float((got - wanted).abs().max() / wanted.abs().max().clamp(min=1))
 
 
 def fired(optimised: Optimised) -> dict[str, int]:

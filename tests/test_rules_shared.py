@@ -6,6 +6,7 @@ import pytest
 from rules_kit import compared, fired, image, only, reasons, spec
 
 from segc.optimise import Options
+from segc.source import Source
 
 CONV = "{op: conv2d, out_channels: 4, kernel_size: 1}"
 WINDOW = "{op: conv2d, out_channels: 4, kernel_size: 3, padding: 1}"
@@ -14,6 +15,8 @@ NAILS = "{op: bed_of_nails, scale_factor: %d}"
 COPIES = "{op: interpolate, scale_factor: %d}"
 DECONV = "{op: conv_transpose2d, out_channels: 4, kernel_size: 2, stride: 2}"
 DILATED = "{op: conv2d, out_channels: 4, kernel_size: 3, padding: 2, dilation: 2}"
+BILINEAR = DECONV[:-1].replace("size: 2", "size: 4")
+BILINEAR += ", bias: false, freeze: true, init: {weight: bilinear}}"
 SHARED = "its weights are shared with a layer it does not fit"
 SIZES = ((7, 9), (1, 1), (2, 3))
 
@@ -57,6 +60,7 @@ ALIKE = {
         (f"s: {COPIES % 2}", f"a: {CONV}", "act: relu", f"t: {COPIES % 3}", "b: {use: a}"),
     ),
     "deconvolution": ("shuffle_deconv", (f"a: {DECONV}", "act: relu", "b: {use: a}")),
+    "interpolation": ("bilinear_deconv", (f"a: {BILINEAR}", "act: relu", "b: {use: a}")),
     "taps": ("dilated_taps", (f"a: {DILATED}", f"t: {COPIES % 2}", "b: {use: a}")),
 }  # fmt: skip
 
@@ -172,3 +176,76 @@ def test_a_refused_price_refuses_the_family() -> None:
     assert error <= 1e-9
     assert "dilated_taps" not in fired(done)
     assert reasons(done)["a"] == SHARED
+
+
+# --- groups applied again -----------------------------------------------------------------------
+
+GROUPED = "its group is applied again, where it does not fit"
+POINTWISE = (CONV, "relu", CONV)
+CROPPED = ("relu", "{op: crop, like: like}")
+UP = "  up: {op: interpolate, scale_factor: 2, from: image}\n"
+WIDE = "  wide: {op: bed_of_nails, from: image}\n"
+RIM = "  rim: {op: pad, padding: 1, from: image}\n  like: {op: relu, from: image}\n"
+
+
+def groups(before: str, inner: tuple[str, ...], reads: tuple[str, str], block: bool) -> Source:
+    """A group (or block) of these layers over one value and, with its weights, over another."""
+    body = "\n".join(f"      part{n}: {item}" for n, item in enumerate(inner))
+    made = f"  g:\n    from: {reads[0]}\n    layers:\n{body}"
+    if block:
+        made = f"  g: {{block: Unit, from: {reads[0]}}}"
+    source = spec(f"{before}{made}\n  h: {{use: g, from: {reads[1]}}}", "g, z: h")
+    if not block:
+        return source
+    unit = f"blocks:\n  Unit:\n    inputs: [x]\n    layers:\n{body}\nlayers:\n"
+    return Source.from_text(source.text.replace("layers:\n", unit, 1))
+
+
+@pytest.mark.parametrize("block", [False, True])
+@pytest.mark.parametrize("reads", [("up", "wide"), ("wide", "up")])
+@pytest.mark.parametrize("inner", [POINTWISE, (CONV,)])
+def test_a_group_stays_one_class(
+    inner: tuple[str, ...], reads: tuple[str, str], block: bool
+) -> None:
+    """Its first convolution could move below the upsampling in one of the applications."""
+    source = groups(UP + WIDE, inner, reads, block)
+    done, error = compared(source, only("commute_pointwise"), [image(3, 4)])
+    assert error <= 1e-9 and not done.fired
+    assert list(reasons(done).values()) == [GROUPED]
+
+
+def test_a_crop_that_one_application_needs_stays() -> None:
+    source = groups(RIM, CROPPED, ("image", "rim"), False)
+    done, error = compared(source, only("drop_identity"), [image(3, 4)])
+    assert error <= 1e-9 and not done.fired
+    assert reasons(done) == {"g.part1": GROUPED}
+
+
+@pytest.mark.parametrize("block", [False, True])
+def test_edits_inside_a_group_are_made_in_every_application(block: bool) -> None:
+    inner = ("dropout", NAILS % 2, WINDOW, "batch_norm2d", COPIES % 2, CONV)
+    source = groups(WIDE, inner, ("image", "wide"), block)
+    rules = only("drop_dropout", "nails_conv", "fold_batch_norm", "commute_pointwise")
+    done, error = compared(source, rules, [image(3, 4)])
+    assert error <= 1e-9
+    assert fired(done) == dict.fromkeys(rules.on, 2)
+
+
+def test_what_one_application_is_read_for_stays_in_both() -> None:
+    """`g.part1` is read outside; the same layer of `h` would be dead."""
+    layers = f"""
+  g:
+    layers:
+      part0: {NAILS % 2}
+      part1: {WINDOW}
+  tap: {{op: sigmoid, from: g.part0}}
+  act: {{op: relu, from: g}}
+  h: {{use: g}}"""
+    done, error = compared(spec(layers, "h, z: tap"), only("nails_conv"), [image(3, 4)])
+    assert error <= 1e-9 and fired(done) == {"nails_conv": 2}
+
+
+def test_an_owner_that_only_training_reads() -> None:
+    layers = f"  a: {CONV}\n  aux: {{op: relu, only: train}}\n  b: {{use: a, from: image}}"
+    done, error = compared(spec(layers, "b, z: aux"), only(), [image(3, 4)])
+    assert error == 0 and not done.unused
