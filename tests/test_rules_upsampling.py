@@ -143,7 +143,7 @@ OTHERS: tuple[dict[str, object], ...] = (
     {"scale_factor": (2, 3)},
     {"scale_factor": 1.5},
     {"scale_factor": 1},
-    {"size": (6, 6)},
+    {"size": (7, 5)},
 )
 
 
