@@ -30,7 +30,9 @@ def bilinear_deconv(checked: Checked, node: Node) -> Rewrite | Skip | None:
     why = why or _other(checked, node, op)
     geometry = None if why else _geometry(op)
     if why or geometry is None:
-        return Skip(node.name, why or "its window is not twice an even stride, or twice any less one")
+        return Skip(
+            node.name, why or "its window is not twice an even stride, or twice any less one"
+        )
     scale, corners, cut = geometry
     rim, up = (beside(checked.graph, node, s) for s in ("rim", "up"))
     target = {"grow": scale, "align_corners": True} if corners else {"scale_factor": scale}
