@@ -30,7 +30,7 @@ def pages() -> dict[str, str]:
 def zoo_page() -> str:
     """A table of all specs: source, parameters, MACs, output stride, field, accepted sizes."""
     rows = [zoo_row(path) for path in sorted((ROOT / "specs").glob("*.yaml"))]
-    head = ["spec", "network", "parameters", "MACs", "at", "stride", "field", "accepts"]
+    head = ["spec", "network", "source", "parameters", "MACs", "at", "stride", "field", "accepts"]
     lines = [
         "# The networks",
         "",
@@ -68,6 +68,7 @@ def zoo_row(path: Path) -> list[str]:
     return [
         f"[{path.stem}]({path.name})",
         f"[{title}]({built}/report.md) ([picture]({built}/diagram.svg))",
+        graph.source.replace("|", "/"),
         f"{found.totals.params:,}",
         si(found.totals.macs),
         ", ".join("x".join(str(d) for d in s[2:]) or "x".join(map(str, s)) for s in sizes.values()),

@@ -177,8 +177,10 @@ def _pixels(field: Field) -> int | None:
 
 
 def is_view(checked: Checked, node: Node) -> bool:
-    """True for layers that hand on their operand: absent ones, identities."""
-    return node.absent or node.op.identity(*checked.inputs_of(node), same=same_size(checked))
+    """True for layers whose result has no memory of its own: absent ones, identities, in place."""
+    if node.absent or node.op.in_place:
+        return True
+    return node.op.identity(*checked.inputs_of(node), same=same_size(checked))
 
 
 def same_size(checked: Checked) -> Callable[[DimLike, DimLike], bool]:

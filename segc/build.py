@@ -15,6 +15,7 @@ from segc.read import read
 from segc.rewrite import Optimised
 from segc.rules import RULES
 from segc.source import Source
+from segc.stages import check_stages, modules
 from segc.training import check_training
 
 
@@ -27,13 +28,14 @@ class Built:
     files: dict[str, str]
 
 
-def check_source(source: Source, params: Mapping[str, Any]) -> Checked:
-    """Read and check a spec; Fail with every problem found."""
+def check_source(source: Source, params: Mapping[str, Any], stages: bool = True) -> Checked:
+    """Read and check a spec, the networks of its stages too if asked; Fail with every problem."""
     report = Report()
-    graph = read(source, params, report)
+    graph = read(source, params, report, stages=stages)
     checked = verify(graph, report) if graph is not None else None
     if checked is not None and not report.failed:
         check_training(checked, report)
+        check_stages(checked, report)
     report.raise_if_failed()
     if checked is None:
         raise Fail(*report.diagnostics)
@@ -47,16 +49,22 @@ class Maker:
     """
 
     def __init__(
-        self, source: Source, params: Mapping[str, Any], options: Options | None = None
+        self,
+        source: Source,
+        params: Mapping[str, Any],
+        options: Options | None = None,
+        stages: bool = True,
     ) -> None:
-        self.source, self.params, self.options = source, dict(params), options or Options()
+        self.source, self.params, self.stages = source, dict(params), stages
+        self.options = options or Options()
         self._made = lru_cache(maxsize=64)(self._make)
 
     def __call__(self, changes: Mapping[str, Any]) -> Checked:
         return self._made(tuple(changes.items()))
 
     def _make(self, changes: tuple[tuple[str, Any], ...]) -> Checked:
-        checked = check_source(self.source, {**self.params, **dict(changes)})
+        stages = self.stages and not changes  # they do not vary with the parameters tried
+        checked = check_source(self.source, {**self.params, **dict(changes)}, stages)
         return replace(checked, graph=_named(checked.graph))
 
     def deploy(self, changes: Mapping[str, Any]) -> Checked:
@@ -127,15 +135,31 @@ def emit(make: Maker, checked: Checked, deploy: Optimised) -> dict[str, str]:
     from segc.emit.report import report
 
     drawing = draw(checked)
+    scripts = harness_files(checked) if checked.graph.losses else {}
     return {
         "model.py": model_source(make, digest=checked.graph.digest),
         "deploy.py": deploy_source(make.deploy, deploy, checked.graph.digest),
         **files_beside(checked.graph, deploy.checked.graph),
-        **(harness_files(checked) if checked.graph.losses else {}),
+        **scripts,
+        **(stage_files(checked.graph) if "train.py" in scripts else {}),
         "diagram.svg": drawing.svg(),
         "diagram.dot": drawing.dot(),
         "report.md": report(checked, make.command, deploy_report(checked, deploy)),
     }
+
+
+def stage_files(graph: Graph) -> dict[str, str]:
+    """The modules of the networks that stages of the training have instead of this one."""
+    from segc.emit.beside import files_beside
+    from segc.emit.module import model_source
+
+    found = {}
+    for name, module in modules(graph.stages).items():
+        net = graph.stages[name]
+        make = Maker(net.source, net.params, stages=False)
+        found[f"{module}.py"] = model_source(make, digest=net.graph.digest)
+        found |= files_beside(net.graph)
+    return found
 
 
 def build_files(spec: str, params: Mapping[str, Any]) -> dict[str, str]:

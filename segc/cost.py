@@ -1,6 +1,7 @@
 """The cost model: multiply-accumulates and bytes moved, weighed by a machine's balance.
 
-A layer takes macs + balance * bytes, in the time of one multiply-accumulate. `balance` is how
+A layer takes macs / pace + balance * bytes, in the time of one multiply-accumulate of a convolution
+with a window; pace is less than 1 for operators that multiply less well. `balance` is how
 many multiply-accumulates the machine makes while it moves one byte to or from memory: about 6 on
 one x86 core (55 GMAC/s in float32 convolutions, 10 GB/s), about 100 on a large GPU. Bytes are
 those of the operands, the weights and the result in float32, each once: layers are not fused.
@@ -31,13 +32,15 @@ class Cost:
 
     macs: int = 0
     bytes: int = 0
+    work: float = 0.0  # time of the multiply-accumulates, in those of a convolution
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.macs + other.macs, self.bytes + other.bytes)
+        macs, size = self.macs + other.macs, self.bytes + other.bytes
+        return Cost(macs, size, self.work + other.work)
 
     def time(self, balance: float) -> float:
         """In multiply-accumulates."""
-        return self.macs + balance * self.bytes
+        return self.work + balance * self.bytes
 
 
 class Prices:
@@ -82,10 +85,12 @@ class Prices:
         weights = sum(prod(_ints(p.shape)) for p in node.op.parameters(*operands))
         if node.op.view or node.op.identity(*operands):
             return Cost()
-        values = sum(map(prod, inputs)) + prod(output) + weights
+        written = 0 if node.op.in_place else prod(output)
+        values = sum(map(prod, inputs)) + written + weights
         if not self.on_gpu:
             values += node.op.scratch(inputs, output)
-        return Cost(node.op.macs(inputs, output), BYTES * values)
+        macs = node.op.macs(inputs, output)
+        return Cost(macs, BYTES * values, macs / node.op.pace)
 
 
 def _gone(graph: Graph, edit: Rewrite, read: set[Ref]) -> list[Node]:

@@ -43,10 +43,31 @@ def _numbered(graph: Graph, path: str) -> bool:
 
 
 def _living(nodes: list[Node], read: set[str], graph: Graph) -> tuple[Node, ...]:
-    """The layers whose values reach an output, and places left empty beside them."""
-    owners = {n.shared for n in nodes if n.shared}  # whose weights others apply
-    for node in reversed(nodes):
-        if node.name in read or node.name in owners:
-            read |= {node.name, *(ref.node for ref in node.inputs)}
+    """The layers whose values reach an output, and places left empty beside them.
+
+    A layer stays as long as its weights are applied, or its twin in another application of its
+    group stays.
+    """
+    first = {node.name: original(graph, node.name) for node in nodes}
+    kept: set[str] = set()  # originals of what stays
+    count = -1
+    while count < len(read):
+        count = len(read)
+        for node in reversed(nodes):
+            if node.name in read or first[node.name] in kept:
+                owner = {node.shared} if node.shared and node.op.stateful else set()
+                read |= {node.name, *(ref.node for ref in node.inputs), *owner}
+                kept.add(first[node.name])
     read |= set(graph.inputs)
     return tuple(n for n in nodes if n.name in read or (n.absent and n.inputs[0].node in read))
+
+
+def original(graph: Graph, name: str) -> str:
+    """The layer of a group that is applied again for one in its applications."""
+    path = name
+    while path:
+        path = path.rpartition(".")[0]
+        shared = graph.scopes[path].shared if path in graph.scopes else None
+        if shared:
+            return original(graph, shared + name[len(path) :])
+    return name

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from segc.op import Op
-from segc.source import Loc
+from segc.source import Loc, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,52 @@ class Input:
     loc: Loc
 
 
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """One line of a layout: tensors below `there` in a checkpoint are those below `here`.
+
+    Both are dotted paths; "" is everything. `shape` is that of the weight there, where it is
+    another view of the weight here (a linear layer's of a convolution's).
+    """
+
+    there: str
+    here: str
+    shape: tuple[int, ...] | None
+    loc: Loc
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The names of a known checkpoint, as `weights:` states them."""
+
+    name: str
+    renames: tuple[Rename, ...]
+    loc: Loc
+    source: str = ""
+    notes: str = ""
+
+    def name_here(self, there: str) -> str | None:
+        """The name in this network of a checkpoint's tensor; the longest line counts."""
+        best: Rename | None = None
+        for line in self.renames:
+            below = not line.there or there == line.there or there.startswith(line.there + ".")
+            if below and (best is None or len(line.there) > len(best.there)):
+                best = line
+        if best is None:
+            return None
+        rest = there[len(best.there) :].removeprefix(".")
+        return ".".join(part for part in (best.here, rest) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class StageNet:
+    """The network a stage of the training has instead of this one: a spec, with parameters."""
+
+    source: Source
+    params: Mapping[str, Any]
+    graph: Graph
+
+
 @dataclass(frozen=True)
 class Graph:
     """A network after expansion. Nodes are in topological order, which is the order of the spec.
@@ -112,6 +158,8 @@ class Graph:
     inits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     losses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    layouts: Mapping[str, Layout] = field(default_factory=dict)  # of known checkpoints, by name
+    stages: Mapping[str, StageNet] = field(default_factory=dict)  # networks of stages, by stage
     file: str = ""
     texts: tuple[str, ...] = field(default=(), repr=False)  # of the files it was read from
     loc: Loc | None = None

@@ -39,20 +39,20 @@ _KINDS = {
 def names() -> list[str]:
     """Everything `segc explain` has a page for."""
     rules = (rule.name for rule in RULES)
-    return [*REGISTRY, *TRANSFORMS, *LOSSES, *rules, *TOPICS, *CATALOGUE]
+    found = (*REGISTRY, *TRANSFORMS, *LOSSES, *rules, *TOPICS, *CATALOGUE)
+    return list(dict.fromkeys(found))
 
 
 def page(thing: str) -> str | None:
     """The page of an operator, transform, loss, optimisation, code or topic; None if none."""
     if thing in REGISTRY:
         return operator_page(REGISTRY[thing])
-    if thing in TRANSFORMS:
-        return transform_page(thing)
+    pages = [transform_page(thing)] if thing in TRANSFORMS else []
+    pages += [rule_page(rule) for rule in RULES if rule.name == thing]
+    if pages:  # both where a spec may ask for what is done to the deploy module anyway
+        return "\n\n".join(pages)
     if thing in LOSSES:
         return loss_page(thing)
-    rule = next((r for r in RULES if r.name == thing), None)
-    if rule is not None:
-        return rule_page(rule)
     if thing in TOPICS:
         return f"{thing}: {TOPICS[thing].title}\n\n{TOPICS[thing].text()}\n"
     code = thing.upper()
@@ -112,14 +112,16 @@ def transform_page(name: str) -> str:
     """A transform: what it does, its arguments."""
     cls = TRANSFORMS[name]
     given = ", ".join(f"{a.name}: {_example_value(a)}" for a in cls.attrs.values() if a.required)
-    lines = [name, "", indent(_doc(cls), "  "), "", *_attribute_lines(cls.attrs.values())]
+    lines = [f"{name} (transform)", "", indent(_doc(cls), "  "), ""]
+    lines += _attribute_lines(cls.attrs.values())
     return "\n".join([*lines, "", "example", f"  transforms: [{{{name}: {{{given}}}}}]"]) + "\n"
 
 
 def rule_page(rule: Rule) -> str:
     """An optimisation: what becomes what, why it is exact, when it is used."""
     used = "always" if rule.level == "safe" else "where the cost model says that it pays"
-    lines = [rule.name, "", indent(rule.page, "  "), "", f"  level {rule.level}: used {used}"]
+    lines = [f"{rule.name} (optimisation)", "", indent(rule.page, "  "), ""]
+    lines.append(f"  level {rule.level}: used {used}")
     never = f"segc build SPEC --rule {rule.name}=off"
     return "\n".join([*lines, "", "to leave it out", f"  {never}"]) + "\n"
 

@@ -155,6 +155,26 @@ _EXIT = """\
 
 Results go to standard output, diagnostics and progress to standard error."""
 
+_WEIGHTS = """\
+`weights:` states under which names known checkpoints hold the layers of the network:
+
+  weights:
+    torchvision_vgg16:
+      source: torchvision.models.vgg16
+      notes: what to know before loading it
+      rename:
+        features.0: conv1_1                              a layer
+        classifier.0: {to: fc6, shape: [4096, 25088]}    its weight there, another view of ours
+    torchvision_resnet:
+      rename: {"*": "backbone.*"}                        everything, into a group
+
+A line holds for all names below it; the longest that fits counts. A weight may be another view: as
+many values in as many rows, with the axes after the first flattened. Names that are the network's
+own need no line. Files of layouts are shared through `use:`.
+
+`segc weights map SPEC CKPT` shows what fits, `segc weights port` converts, `train.py --init-from`
+loads."""
+
 TOPICS: dict[str, Topic] = {
     "spec": Topic("the sections of a spec", _spec),
     "layers": Topic("how a layer is written", _layers),
@@ -164,5 +184,6 @@ TOPICS: dict[str, Topic] = {
     "init": Topic("initialisers of weights", _init),
     "losses": Topic("training losses", _losses),
     "recipe": Topic("how a network is trained", _recipe),
+    "weights": Topic("names of known checkpoints", lambda: _WEIGHTS),
     "exit": Topic("exit statuses", lambda: _EXIT),
 }

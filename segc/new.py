@@ -138,6 +138,6 @@ def _used(folder: Path, text: str) -> dict[str, str]:
 
 
 def _stands_on(text: str) -> str:
-    """What `use` and `extends` say."""
+    """What `use`, `extends` and the stages of a recipe say."""
     sections = re.findall(r"(?m)^(?:use|extends):(.*(?:\n[ \t-].*)*)", text)
-    return " ".join(sections)
+    return " ".join([*sections, *re.findall(r"\bnetwork: *([\w./-]+\.yaml)", text)])

@@ -194,6 +194,9 @@ class Op:
     operands: ClassVar[tuple[str, ...]] = ("x",)
     index_operands: ClassVar[tuple[str, ...]] = ()  # those that are pooling indices, not tensors
     stateful: ClassVar[bool] = False  # has a module of its own in __init__
+    synchronized: ClassVar[bool] = False  # in training, over all processes: on GPUs only
+    in_place: ClassVar[bool] = False  # writes its result over its operand
+    pace: ClassVar[float] = 1.0  # of its multiply-accumulates, against those of a convolution
     weights: ClassVar[tuple[str, ...]] = ()  # names `init:` may set
     examples: ClassVar[tuple[Example, ...]] = ()
     helpers: ClassVar[tuple[Helper, ...]] = ()

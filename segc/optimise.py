@@ -2,13 +2,13 @@
 
 Rules run in their order, each until it finds nothing more. An edit of a "safe" rule always
 applies, one of the others if the cost model says that it saves time. Layers that share weights
-are edited together or not at all.
+are edited together or not at all (see `sharing`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from segc.check import Checked
 from segc.cost import CPU_BALANCE, Cost, Prices
@@ -16,6 +16,7 @@ from segc.edit import apply
 from segc.ir import Graph
 from segc.phases import inference, verified
 from segc.rewrite import Fired, Move, Optimised, Rewrite, Rule, Skip
+from segc.sharing import together
 
 PASSES = 50  # of one rule over the graph; each makes the graph smaller or cheaper
 LEVELS = {"none": (), "safe": ("safe",), "all": ("safe", "all")}
@@ -106,7 +107,7 @@ def _exhaust(run: Run, rule: Rule) -> None:
         if not edits:
             run.skipped += [(rule.name, skip) for skip in (*skips, *refused.values())]
             return
-        kept, lonely = _together(run.checked.graph, edits)
+        kept, lonely = together(run.checked.graph, edits)
         kept, costly = _paying(run, rule, kept)
         refused |= {skip.node: skip for skip in (*lonely, *costly)}
         if kept:
@@ -142,52 +143,6 @@ def _answers(
     return edits, skips
 
 
-# --- shared weights -------------------------------------------------------------------------
-
-
-def _together(graph: Graph, edits: dict[str, Rewrite]) -> tuple[dict[str, Rewrite], list[Skip]]:
-    """Edits of layers that share weights stay only if all their applications are edited alike."""
-    family = _families(graph)
-    if not family:
-        return edits, []
-    kept, skips = dict(edits), []
-    again = True
-    while again:
-        again = False
-        touched = {name for edit in kept.values() for name in edit.touched}
-        for name, edit in list(kept.items()):
-            lonely = any(not family.get(t, set()) <= touched for t in edit.touched)
-            if lonely:
-                del kept[name]
-                skips.append(Skip(name, "its weights are shared with a layer it does not fit"))
-                again = True
-    return {n: _sharing(graph, e, kept) for n, e in kept.items()}, skips
-
-
-def _families(graph: Graph) -> dict[str, set[str]]:
-    """For each layer with shared weights all that apply them."""
-    groups: dict[str, set[str]] = {}
-    for node in graph.nodes:
-        if node.shared and node.op.stateful:
-            groups.setdefault(node.shared, {node.shared}).add(node.name)
-    return {name: group for group in groups.values() for name in group}
-
-
-def _sharing(graph: Graph, edit: Rewrite, edits: Mapping[str, Rewrite]) -> Rewrite:
-    """The edit with new layers that use the new layers of the owner's edit."""
-    put = {}
-    for name, nodes in edit.put.items():
-        owner = graph.by_name[name].shared
-        pattern = next((e.put[owner] for e in edits.values() if owner and owner in e.put), None)
-        put[name] = nodes
-        if pattern and len(pattern) == len(nodes):
-            put[name] = tuple(
-                replace(n, shared=p.name if n.op.stateful else None)
-                for n, p in zip(nodes, pattern, strict=True)
-            )
-    return replace(edit, put=put)
-
-
 # --- choice ---------------------------------------------------------------------------------
 
 
@@ -205,7 +160,7 @@ def _paying(
     skips = [Skip(n, e.dear or _too_dear(*costs[n])) for n, e in edits.items() if n in dear]
     kept = {n: e for n, e in edits.items() if n not in dear}
     if dear:  # an application of shared weights may have been refused
-        kept, lonely = _together(run.checked.graph, kept)
+        kept, lonely = together(run.checked.graph, kept)
         skips += lonely
     for name in kept:
         before, after = costs[name]

@@ -67,6 +67,12 @@ def sides(op: Conv2d) -> tuple[tuple[int, int], tuple[int, int]]:
     return op.sides(0), op.sides(1)
 
 
+def reach(op: Conv2d) -> tuple[int, int]:
+    """Pixels from the first tap of a window to the last, along height and width."""
+    (down, right), (height, width) = op.dilation, op.kernel_size
+    return down * (height - 1), right * (width - 1)
+
+
 # --- 1x1 convolution behind a resize ----------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ import segc.ops  # noqa: F401  (fills the operator registry)
 from segc.op import REGISTRY, Attr, Op
 from segc.read.files import BLOCK_FILE_KEYS
 from segc.read.inits import INITIALISERS
+from segc.read.layouts import layouts_schema
 from segc.read.loss_table import losses_schema
 from segc.read.network import INPUT_KEYS
 from segc.read.params import PARAM_KEYS, TYPES
@@ -63,7 +64,11 @@ def _ref(name: str) -> Schema:
 def _top() -> Schema:
     needed = ["segc", "model", "inputs", "layers", "outputs"]
     network = {"required": needed, "properties": {"layers": _ref("layers")}}
-    blocks = {"required": ["segc", "blocks"], "propertyNames": {"enum": list(BLOCK_FILE_KEYS)}}
+    blocks = {
+        "required": ["segc"],
+        "anyOf": [{"required": ["blocks"]}, {"required": ["weights"]}],
+        "propertyNames": {"enum": list(BLOCK_FILE_KEYS)},
+    }
     is_network: Schema = {"anyOf": [{"required": [key]} for key in ("model", "inputs", "layers")]}
     return {
         "type": "object",
@@ -99,6 +104,7 @@ def _sections() -> dict[str, Schema]:
         "outputs": {**named, "additionalProperties": {"type": ["string", "null"]}},
         "losses": losses_schema(),
         "recipe": recipe_schema(),
+        "weights": layouts_schema(),
     }
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from segc.check import Checked
 from segc.diag import Report
 from segc.dim import DimLike, Domain, evaluate, symbols
-from segc.ir import Ref
+from segc.inference import check_inference
+from segc.ir import Graph, Ref
+from segc.layouts import check_layouts
 from segc.loc import Loc
 from segc.read.loss_table import LOSSES
 
@@ -119,11 +121,12 @@ def accepted_crop(domain: Domain, facts: Facts, height: int, width: int) -> tupl
 
 
 def check_training(checked: Checked, report: Report) -> None:
-    """Report losses and recipes that do not go with the network's shapes and parameters.
+    """Report losses, recipes, layouts of checkpoints that do not go with the network's tensors.
 
     With parameters other than the spec's own, sizes and class counts may have changed on purpose:
     the harness then adapts, and only what could never train is reported.
     """
+    check_layouts(checked, report)
     facts = facts_of(checked)
     graph = checked.graph
     _check_outputs(checked, facts, report)
@@ -131,9 +134,11 @@ def check_training(checked: Checked, report: Report) -> None:
         return
     _check_channels(graph.recipe, facts, report)
     _check_groups(checked, report)
+    _check_accumulate(graph, report)
     if dict(graph.params) == dict(graph.defaults):
         _check_classes(checked, facts, report)
         _check_crop(checked, facts, report)
+        check_inference(checked, facts.margin, facts.outputs, report)
 
 
 def loc_of(data: Any, path: str, otherwise: Loc | None) -> Loc | None:
@@ -199,6 +204,13 @@ def _check_channels(recipe: Mapping[str, Any], facts: Facts, report: Report) -> 
         if values and len(values) != facts.channels:
             text = f"`{key}` has {len(values)} values, the image {facts.channels} channels"
             report.error("SEG604", text, loc_of(recipe, f"normalize.{key}", None))
+    jitter = (recipe.get("augment") or {}).get("color_jitter") or {}
+    for key in ("saturation", "hue"):
+        if jitter.get(key) and facts.channels != 3:
+            text = f"`{key}` is of colours in 3 channels, the image has {facts.channels}"
+            place = loc_of(recipe, f"augment.color_jitter.{key}", None)
+            hint = "give `brightness` and `contrast` alone"
+            report.error("SEG604", text, place, hint=hint)
 
 
 def _check_classes(checked: Checked, facts: Facts, report: Report) -> None:
@@ -238,6 +250,39 @@ def _check_groups(checked: Checked, report: Report) -> None:
             place = loc_of(recipe, f"groups.{number}.match", checked.graph.loc)
             hint = f"parameters are named like `{names[0]}`; * stands for anything"
             report.error("SEG606", f"no parameter is named `{pattern}`", place, hint=hint)
+
+
+def divisors(losses: Mapping[str, Any]) -> set[str]:
+    """What the losses' sums over pixels are divided by, seen from a part of a batch.
+
+    sum: nothing that goes beyond an image; batch: the number of images; pixels: the number of
+    labelled pixels; weights: the sum of their class weights; other: anything else.
+    """
+    return {_divisor(loss) for loss in losses.values()}
+
+
+def _divisor(loss: Mapping[str, Any]) -> str:
+    reduction = loss.get("reduction")
+    if reduction in ("sum", "images", "batch"):
+        return "batch" if reduction == "batch" else "sum"
+    plain = loss["kind"] in ("cross_entropy", "binary_cross_entropy")
+    resized = str(loss.get("resize") or "logits") != "logits"
+    if not plain or resized or loss.get("target", "mask") != "mask" or loss.get("balanced"):
+        return "other"
+    if reduction == "valid_pixels":
+        return "pixels"
+    if loss.get("border_weight") or loss.get("class_weights") == "per_image":
+        return "other"
+    return "weights" if loss.get("class_weights") else "pixels"
+
+
+def _check_accumulate(graph: Graph, report: Report) -> None:
+    """Sums of the parts of a batch add up, averages must be averaged: a mixture can do neither."""
+    found = divisors(graph.losses)
+    if graph.recipe.get("accumulate", 1) > 1 and "sum" in found and len(found) > 1:
+        place = loc_of(graph.recipe, "accumulate", graph.loc)
+        text = "some losses are sums over pixels, others are averages: parts of a batch do not add"
+        report.error("SEG621", text, place, hint="give all losses one `reduction`")
 
 
 def parameter_names(checked: Checked) -> Iterable[str]:

@@ -504,6 +504,28 @@ outputs: {result: last}
 )
 
 case(
+    "parallel_branches",
+    """
+inputs:
+  image: [N, 3, H, W]
+layers:
+  convs:
+    layers:
+      0: {op: conv2d, from: image, out_channels: 4, kernel_size: 1}
+      1: {op: conv2d, from: image, out_channels: 4, kernel_size: 3, padding: 1}
+      2:
+        from: image
+        layers:
+          0: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 1}
+          1: relu
+  add: {op: add, from: [convs.0, convs.1, convs.2]}
+  last: {op: conv2d, out_channels: 2, kernel_size: 1}
+  side: {op: conv2d, from: add, out_channels: 3, kernel_size: 1}
+outputs: {out: last, x: side}
+""",
+)
+
+case(
     "names_of_helpers",
     """
 inputs:

@@ -6,6 +6,7 @@ forks it for every run: what runs is the emitted file itself, as `__main__`, in 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -149,6 +151,20 @@ def emit(
     (folder / "model.py").write_text(text, encoding="utf-8")
     (folder / "deploy.py").write_text(DEPLOY, encoding="utf-8")
     return folder
+
+
+def load(folder: Path) -> SimpleNamespace:
+    """The emitted modules of a folder, imported under their own names and forgotten again."""
+    names = sorted(file.stem for file in folder.glob("*.py"))
+    sys.path.insert(0, str(folder))
+    try:
+        importlib.invalidate_caches()
+        found = {name: importlib.import_module(name) for name in names}
+    finally:
+        sys.path.remove(str(folder))
+        for name in names:
+            sys.modules.pop(name, None)
+    return SimpleNamespace(**found)
 
 
 ZYGOTE = """

@@ -151,13 +151,15 @@ NAMES = (
 
 
 def sound() -> dict[str, dict[str, Any]]:
-    """The specs to start from; block files are written into the spec that uses them."""
+    """The specs to start from; the files it uses are written into a spec."""
     found = {}
     for name in NAMES:
         spec = yaml.safe_load((SPECS / f"{name}.yaml").read_text(encoding="utf-8"))
         assert "extends" not in spec
         for library in spec.pop("use", ()):
-            blocks = yaml.safe_load((SPECS / library).read_text(encoding="utf-8"))["blocks"]
-            spec["blocks"] = {**blocks, **spec.get("blocks", {})}
+            used = yaml.safe_load((SPECS / library).read_text(encoding="utf-8"))
+            for key in ("blocks", "weights"):
+                if key in used:
+                    spec[key] = {**used[key], **spec.get(key, {})}
         found[name] = spec
     return found

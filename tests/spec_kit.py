@@ -11,6 +11,7 @@ from segc.diag_format import render
 from segc.ir import Graph, Node, Ref
 from segc.read import read
 from segc.source import Source
+from segc.stages import check_stages
 from segc.training import check_training
 
 HEAD = "segc: 1\nmodel: Net\n"
@@ -38,6 +39,7 @@ def check(
         checked = verify(graph, report) if graph is not None else None
         if checked is not None and not report.failed:
             check_training(checked, report)
+            check_stages(checked, report)
     except Fail as fail:
         return None, in_order([*report.diagnostics, *fail.diagnostics])
     return checked, in_order(report.diagnostics)

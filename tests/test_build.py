@@ -173,6 +173,6 @@ def test_torchvisions_resnet_loads_into_the_backbone() -> None:
 
 def test_sources_have_a_digest_of_all_their_files() -> None:
     checked = Maker(Source.open(ROOT / "specs" / "deeplab.yaml"), {})({})
-    names = ["deeplab.yaml", "blocks/resnet.yaml", "blocks/aspp.yaml"]
+    names = ["deeplab.yaml", "blocks/resnet.yaml", "blocks/aspp.yaml", "weights/resnet.yaml"]
     texts = [(ROOT / "specs" / n).read_text(encoding="utf-8") for n in names]
     assert checked.graph.digest == hashlib.sha256("".join(texts).encode()).hexdigest()

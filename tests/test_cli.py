@@ -44,7 +44,7 @@ def test_every_verb_has_help_with_an_example(verb: str, capsys: pytest.CaptureFi
         ([], "which verb?"),
         (["bild", "x"], "did you mean `build`?"),
         (["--foo"], "unknown option"),
-        (["weights", "map"], "not in this version"),
+        (["export", "unet"], "not in this version"),
         (["check"], "required: SPEC"),
         (["check", "x", "--fromat", "json"], "did you mean `--format`?"),
         (["check", "x", "--format", "xml"], "invalid choice"),

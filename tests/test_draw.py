@@ -203,6 +203,23 @@ def test_a_value_that_passes_by_the_branches_is_a_branch() -> None:
     assert {i.family for i in drawing.view.items if i.id in ("p1", "p2", "p3")} == {"context"}
 
 
+def test_pooled_branches_end_where_they_are_enlarged() -> None:
+    """PSPNet's pooled maps live in a block of their own and are enlarged outside of it."""
+    drawing = draw(spec("pspnet50"))
+    assert drawing.scene.layout == "lanes"
+    (fan,) = drawing.view.fans
+    assert fan.title == "ppm" and len(fan.branches) == 5
+    items = [drawing.view.by_id[branch] for branch in fan.branches]
+    pooled = [f"features.{i}" for i in range(4)]
+    assert [item.name for item in items] == [*pooled, "identity"]
+    assert [item.detail.split(" · ")[0] for item in items[:4]] == [
+        f"avg pool to {n}×{n}" for n in (1, 2, 3, 6)
+    ]
+    assert all(item.detail.endswith("bilinear to x") for item in items[:4])
+    (fan,) = draw(spec("deeplabv3_resnet50")).view.fans
+    assert fan.title == "classifier.0" and len(fan.branches) == 5
+
+
 def test_strides_survive_a_global_pooling() -> None:
     view = draw(network(ATTENTION)).view
     strides = {item.id: item.stride for item in view.items}

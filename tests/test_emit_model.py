@@ -158,6 +158,17 @@ def test_shared_layers_are_one_module() -> None:
     assert not any(n.startswith(("other", "head2", "mid")) for n, _ in model.named_parameters())
 
 
+def test_branches_stand_in_a_list_and_outputs_keep_their_names() -> None:
+    source = emit(CASES["parallel_branches"])
+    model = network(source)()
+    assert isinstance(model.convs, torch.nn.ModuleList)
+    assert isinstance(model.convs[2], torch.nn.Sequential)
+    keys = ["convs.0", "convs.1", "convs.2.0", "last", "side"]
+    assert list(model.state_dict()) == [f"{k}.{n}" for k in keys for n in ("weight", "bias")]
+    assert "out = self.last(" in source and '"out": out' in source
+    assert "out_" not in source.replace("out_channels", "") and "x_" not in source
+
+
 # --- the file ---------------------------------------------------------------------------------
 PROGRAM = """
 import sys

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from segc.check import Checked
 from segc.dim import Domain, symbol
-from segc.emit.harness import FILES, harness_files
+from segc.emit.harness import FILES, OPTIONAL, harness_files
 
-OWN = {"deploy", "model", *(name.removesuffix(".py") for name in FILES)}
+OWN = {"deploy", "model", *(name.removesuffix(".py") for name in (*FILES, *OPTIONAL))}
 ALLOWED = {"torch", "PIL", *OWN, *sys.stdlib_module_names}
 BINARY = {k: v for k, v in CROSS_ENTROPY.items() if k != "class_weights"}
 BINARY["kind"] = "binary_cross_entropy"
@@ -38,11 +38,12 @@ def loss(**changes: Any) -> dict[str, Any]:
     return {"seg": {**CROSS_ENTROPY, **changes}}
 
 
-def valid() -> Checked:
+def valid(given: Any = None, **changes: Any) -> Checked:
     height, width = symbol("H"), symbol("W")
     domain = Domain().multiple(height - 12, 16).multiple(width - 12, 16)
     domain = domain.at_least(height, 188).at_least(width, 188)
-    return checked(sizes={"logits": lambda side: side - 184}, domain=domain)
+    sizes = {"logits": lambda side: side - 184}
+    return checked(sizes=sizes, domain=domain, recipe=given or recipe(**changes))
 
 
 def two(**only: str) -> Checked:
@@ -58,6 +59,17 @@ GROUPS = [
     {"match": "backbone.*", "lr": 0.1, "weight_decay": 1.0},
     {"match": "*.bias", "lr": 2, "weight_decay": 0},
 ]
+WARPED = {
+    "resize": [250, 300],
+    "scale": [0.5, 2.0],
+    "rotate": {"degrees": 10, "probability": 1.0},
+    "shift": 2.5,
+    "elastic": {"grid": 3, "sigma": 10.0},
+    "flip": True,
+    "color_jitter": {"brightness": 0.25, "contrast": 0.25, "saturation": 0.25, "hue": 0.25},
+    "blur": {"sigma": [0.15, 1.3], "probability": 0.5},
+}
+BY_EPOCH = {"poly": {"power": 0.9, "per": "epoch", "every": 10, "floor": 1e-6}}
 LOSS_CASES = [
     checked(losses=loss(class_weights="per_image", reduction="images")),
     checked(losses=loss(class_weights="inverse_log", reduction="images")),
@@ -103,8 +115,38 @@ LOSS_CASES = [
         },
     ),
 ]
+CRF = {
+    "bilateral": {"weight": 4, "xy": 67, "rgb": 3},
+    "gaussian": {"weight": 3, "xy": 1.5},
+    "iterations": 10,
+}
+TILE = {"size": [384, 384], "overlap": 96}
+SLIDE = {"crop": [32, 48], "stride": 2 / 3}
+SCALES = {"scales": [0.5, 1, 1.75], "average": "log_probabilities"}
 NAMES = [f"a class with a name of some length {i}" for i in range(21)]
+STAGE = dict.fromkeys(
+    ("network", "params", "max_steps", "epochs", "lr", "schedule", "batch_size", "crop", "freeze")
+)
+FIRST = {**STAGE, "name": "first", "freeze_bn": False, "starts_from": "best"}
+BUSY = {
+    **FIRST,
+    "max_steps": 9000,
+    "lr": 1e-10,
+    "schedule": {"poly": {"power": 1}},
+    "batch_size": 2,
+    "crop": [64, 64],
+    "freeze": ["backbone.*", 'a"b'],
+    "freeze_bn": True,
+}
+LAST = {**FIRST, "name": "last", "starts_from": "last", "epochs": 3}
 CASES: dict[str, Checked] = {
+    "stages": checked(recipe=recipe(stages=[BUSY, LAST], recompute_bn=20)),
+    "few_stages": checked(recipe=recipe(stages=[FIRST, {**FIRST, "name": "last", "lr": 1.0}])),
+    "stages_of_epochs": checked(recipe=without("max_steps", epochs=2, stages=[FIRST, LAST])),
+    "parts": checked(recipe=recipe(accumulate=4, clip_norm=5)),
+    "parts_of_sums": checked(losses=loss(reduction="sum"), recipe=recipe(accumulate=4)),
+    "parts_of_images": checked(losses=loss(reduction="batch"), recipe=recipe(accumulate=4)),
+    "weighted_parts": checked(losses=loss(class_weights=[1, 2, 3]), recipe=recipe(accumulate=4)),
     "default": checked(losses={}, recipe={}),
     "grey": checked(channels=1, losses={}, recipe={}),
     "five": checked(channels=5, losses={}, recipe={}),
@@ -117,6 +159,15 @@ CASES: dict[str, Checked] = {
     ),
     "groups": checked(recipe=recipe(groups=GROUPS, optimizer=ADAM)),
     "sgd_groups": checked(recipe=recipe(groups=GROUPS, optimizer=SGD)),
+    "warped": checked(recipe=recipe(augment=WARPED, schedule=BY_EPOCH)),
+    "warped_margin": valid(augment=WARPED),
+    "turned": checked(
+        recipe=recipe(augment={"rotate": {"degrees": 10, "probability": 0.5}, "resize": [520]})
+    ),
+    "shifted": valid(augment={"shift": 5, "scales": [0.5, 0.75, 1]}),
+    "elastic": checked(recipe=recipe(augment={"elastic": {"grid": 3, "sigma": 10.0}})),
+    "jittered": checked(channels=1, recipe=recipe(augment={"color_jitter": {"contrast": 0.25}})),
+    "saturated": checked(recipe=recipe(augment={"color_jitter": {"saturation": 0.25}})),
     "plain": checked(recipe=without("augment", input={"channels": "bgr", "range": 255})),
     "mean": checked(
         recipe=recipe(normalize={"mean": [104.00699, 116.66877, 122.67892], "std": None})
@@ -140,6 +191,22 @@ CASES: dict[str, Checked] = {
     "fixed": checked(image=("N", 3, 224, 224), sizes={"logits": lambda side: side}),
     "free": checked(domain=Domain()),
     "floors": checked(domain=Domain().multiple(symbol("H") // 2 + symbol("H") // 3, 5)),
+    "crf": checked(recipe=recipe(inference={"crf": CRF})),
+    "binary_crf": checked(
+        outputs={"logits": 1}, losses={"seg": BINARY}, recipe=recipe(inference={"crf": CRF})
+    ),
+    "tile": checked(recipe=recipe(inference={"tile": TILE})),
+    "margin_tile": valid(recipe(inference={"tile": {"size": [16, 32], "overlap": 0}})),
+    "slide": checked(recipe=recipe(inference={"slide": SLIDE})),
+    "slide_fifth": checked(recipe=recipe(inference={"slide": {**SLIDE, "stride": 0.2}})),
+    "samples": checked(recipe=recipe(inference={"samples": 40})),
+    "scales": checked(recipe=recipe(inference=SCALES)),
+    "coarse_tile": checked(
+        sizes={"logits": lambda side: side // 8}, recipe=recipe(inference={"tile": TILE})
+    ),
+    "everything": checked(
+        recipe=recipe(inference={"crf": CRF, "tile": TILE, "slide": SLIDE, "samples": 8, **SCALES})
+    ),
     "long": checked(
         title="A long title " * 20, source='He said """no""" \\ and left\nfor good ' * 9
     ),
@@ -159,7 +226,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", CASES)
 def test_emitted_files_are_ascii_python_without_segc(name: str) -> None:
     files = harness_files(CASES[name])
-    assert tuple(files) == FILES
+    assert tuple(files)[: len(FILES)] == FILES and set(files) <= {*FILES, *OPTIONAL}
     for file, text in files.items():
         assert text.isascii() and text.endswith("\n") and "\r" not in text and "\t" not in text
         tree = ast.parse(text, file)

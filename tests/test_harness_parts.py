@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 import sys
 from collections.abc import Iterator
@@ -15,29 +14,15 @@ import pytest
 torch = pytest.importorskip("torch")
 Image = pytest.importorskip("PIL.Image")
 
-from harness_kit import CROSS_ENTROPY, RECIPE, checked, emit, shared_data  # noqa: E402
+from harness_kit import CROSS_ENTROPY, RECIPE, checked, emit, load, shared_data  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from segc.dim import Domain, symbol  # noqa: E402
-from segc.emit.harness import FILES  # noqa: E402
 
 CAMVID_WEIGHTS = [
     0.2793, 0.2017, 4.7865, 0.1490, 1.0000, 0.4217, 3.8467, 1.9736, 0.7889, 6.3747, 8.8587,
 ]  # fmt: skip
-MODULES = ("model", "deploy", *(name.removesuffix(".py") for name in FILES))
-
-
-def load(folder: Path) -> SimpleNamespace:
-    """The emitted modules of a folder, imported under their own names and forgotten again."""
-    sys.path.insert(0, str(folder))
-    try:
-        found = {name: importlib.import_module(name) for name in MODULES}
-    finally:
-        sys.path.remove(str(folder))
-        for name in MODULES:
-            sys.modules.pop(name, None)
-    return SimpleNamespace(**found)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +41,7 @@ def valid(work: Path) -> SimpleNamespace:
     height, width = symbol("H"), symbol("W")
     domain = Domain().multiple(height - 2, 4).multiple(width - 2, 4)
     domain = domain.at_least(height, 14).at_least(width, 14)
-    recipe = {**RECIPE, "crop": [30, 38]}
+    recipe = {**RECIPE, "crop": [30, 38], "augment": {}}
     shape = {"logits": lambda side: side - 12}
     given = checked(sizes=shape, domain=domain, recipe=recipe)
     return load(emit(work / "valid", given, margin=6))
@@ -95,7 +80,7 @@ def test_image_and_mask_stay_on_each_other(
 ) -> None:
     """The image shows its own labels: away from edges both say the same after scale, flip, crop."""
     crop = (16, 20) if small else (32, 44)
-    samples = net.sampling.Samples(Fake(height, width), crop, None, (0.5, 2.0), True, 1)
+    samples = net.sampling.Samples(Fake(height, width), crop, None, 1, (0.5, 2.0))
     image, mask = samples.sample(epoch, 0)
     assert image.shape == (3, *crop) and mask.shape == crop
     assert set(mask.unique().tolist()) <= {0, 1, 2, 255}
@@ -120,12 +105,13 @@ def test_scaled_masks_are_nearest_neighbours(net: SimpleNamespace) -> None:
                 assert mask[y, x] == fake.labels[source]
 
 
-def test_flip_and_crop_alone_are_exact(net: SimpleNamespace) -> None:
+def test_flip_and_crop_alone_are_exact(work: Path) -> None:
     """Without scaling every pixel is an original pixel, in both maps from the same place."""
     fake = Fake(40, 50)
     y, x = torch.meshgrid(torch.arange(40), torch.arange(50), indexing="ij")
     fake.pixels = torch.stack([y, x, fake.labels.long()]).to(torch.uint8)
-    samples = net.sampling.Samples(fake, (16, 20), None, None, True, 3)
+    flipped = checked(recipe={**RECIPE, "augment": {"flip": True}})
+    samples = load(emit(work / "flipped", flipped)).sampling.Samples(fake, (16, 20), None, 3)
     seen = set()
     for epoch in range(60):
         image, mask = samples.sample(epoch, 0)
@@ -138,7 +124,7 @@ def test_flip_and_crop_alone_are_exact(net: SimpleNamespace) -> None:
 
 def test_samples_are_a_function_of_seed_epoch_index(net: SimpleNamespace) -> None:
     def draw(seed: int, epoch: int) -> Any:
-        return net.sampling.Samples(Fake(40, 50), (16, 20), None, (0.5, 2.0), True, seed).sample(
+        return net.sampling.Samples(Fake(40, 50), (16, 20), None, seed, (0.5, 2.0)).sample(
             epoch, 0
         )[0]
 
@@ -149,7 +135,7 @@ def test_samples_are_a_function_of_seed_epoch_index(net: SimpleNamespace) -> Non
 def test_valid_convolutions_get_their_margin(valid: SimpleNamespace) -> None:
     """The window of labels lies in the middle of the window the network sees, mirrored outside."""
     fake = Fake(40, 50)
-    samples = valid.sampling.Samples(fake, (30, 38), None, None, False, 3)
+    samples = valid.sampling.Samples(fake, (30, 38), None, 3)
     for epoch in range(30):
         image, mask = samples.sample(epoch, 0)
         assert image.shape == (3, 30, 38) and mask.shape == (18, 26)
@@ -185,7 +171,7 @@ def test_logits_cover_images_of_any_size(
 
     image = torch.rand(1, 3, *size)
     for kit, margin in ((net, 0), (valid, 6)):
-        assert torch.equal(kit.scoring.logits_of(Same(kit, margin), image), image)
+        assert torch.equal(kit.inference.logits_of(Same(kit, margin), image), image)
 
 
 def test_accepted_sizes_are_the_derived_ones(net: SimpleNamespace, valid: SimpleNamespace) -> None:
@@ -272,7 +258,7 @@ def test_sizes_that_differ_are_named(net: SimpleNamespace) -> None:
     fake.labels = fake.labels.T
     with pytest.raises(net.runtime.Stop, match="the image is 20 x 30, its label map 30 x 20"):
         net.data.read_pair(fake, 0)
-    samples = net.sampling.Samples(fake, (16, 16), None, None, False, 0)
+    samples = net.sampling.Samples(fake, (16, 16), None, 0, (0.5, 2.0))
     assert isinstance(samples[[(0, 0)]], net.runtime.Stop)
 
 

@@ -158,7 +158,7 @@ def test_kill_at_any_moment_then_resume_is_exact(
     [
         "",
         'load_optimizer(optimizer, saved["optimizer"], args.out)',
-        "torch.manual_seed((args.seed << 40) + at.step * world + rank)",
+        "torch.manual_seed((args.seed << 40) + at.step * job.world + job.rank)",
         'at = Place(**saved["place"])',
     ],
 )

@@ -236,6 +236,7 @@ LINES = [
     ("conv_transpose2d", {"out_channels": 21, "kernel_size": 4, "stride": 2, "bias": False},
      [image(21)], "nn.ConvTranspose2d(21, 21, kernel_size=4, stride=2, bias=False)", "layer(x0)"),
     ("batch_norm2d", {}, [image(64)], "nn.BatchNorm2d(64)", "layer(x0)"),
+    ("sync_batch_norm2d", {}, [image(64)], "nn.SyncBatchNorm(64)", "layer(x0)"),
     ("batch_norm2d", {"momentum": 0.01}, [image(64)], "nn.BatchNorm2d(64, momentum=0.01)",
      "layer(x0)"),
     ("relu", {}, [image()], "nn.ReLU()", "F.relu(x0)"),
@@ -382,7 +383,8 @@ def test_attributes_and_defaults_are_torchs() -> None:
     import inspect
 
     layers = {"conv2d": torch.nn.Conv2d, "conv_transpose2d": torch.nn.ConvTranspose2d,
-              "batch_norm2d": torch.nn.BatchNorm2d, "group_norm": torch.nn.GroupNorm,
+              "batch_norm2d": torch.nn.BatchNorm2d, "sync_batch_norm2d": torch.nn.SyncBatchNorm,
+              "group_norm": torch.nn.GroupNorm,
               "instance_norm2d": torch.nn.InstanceNorm2d, "avg_pool2d": torch.nn.AvgPool2d,
               "max_pool2d": torch.nn.MaxPool2d, "prelu": torch.nn.PReLU,
               "local_response_norm": torch.nn.LocalResponseNorm, "elu": torch.nn.ELU,

@@ -54,6 +54,12 @@ def group_norm(v: Values, x: Tensor) -> Tensor:
     return nn.GroupNorm(num_channels=x.shape[1], **v).to(x.device)(x)
 
 
+def sync_batch_norm2d(v: Values, x: Tensor) -> Tensor:
+    """torch's takes vectors too; the operator is one of maps."""
+    assert x.dim() == 4
+    return nn.SyncBatchNorm(x.shape[1], **v).to(x.device).eval()(x)
+
+
 def layer_norm(v: Values, x: Tensor) -> Tensor:
     return nn.LayerNorm(**{"normalized_shape": x.shape[-1:], **v}).to(x.device)(x)
 
@@ -116,6 +122,7 @@ def reduced(function: Callable[[Tensor, Tensor], Tensor], xs: Sequence[Tensor]) 
 CALLS: dict[str, Callable[..., Any]] = {
     "group_norm": group_norm,
     "layer_norm": layer_norm,
+    "sync_batch_norm2d": sync_batch_norm2d,
     "interpolate": interpolate,
     "crop": crop,
     "center_crop": center_crop,
@@ -282,7 +289,8 @@ RANKS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys((n for n, c in REGISTRY.items() if c.family in ("act", "shape")), ANY),
     "dropout": ANY, "alpha_dropout": ANY, "identity": ANY, "argmax": ANY, "linear": ANY,
     "local_response_norm": ANY, "layer_norm": ANY, "group_norm": ANY, "batch_norm1d": ANY,
-    "batch_norm2d": (2, 4, 4, 4, 5), "concat": ANY, "add": ANY, "multiply": ANY, "maximum": ANY,
+    "batch_norm2d": (2, 4, 4, 4, 5), "sync_batch_norm2d": (2, 4, 4, 4, 5),
+    "concat": ANY, "add": ANY, "multiply": ANY, "maximum": ANY,
     "reshape": ANY, "flatten": ANY, "permute": ANY, "unsqueeze": ANY, "squeeze": ANY,
 }  # fmt: skip
 
@@ -314,6 +322,7 @@ STRICTER: dict[str, Callable[[Values, Sequence[Shape]], bool]] = {
     # refused by torch too, but only in training
     "batch_norm1d": lambda v, shapes: v.get("eps") == 0,
     "batch_norm2d": lambda v, shapes: v.get("eps") == 0,
+    "sync_batch_norm2d": lambda v, shapes: v.get("eps") == 0,
     # torchvision's broadcasts over any rank, and takes any eps
     "frozen_batch_norm2d": lambda v, shapes: v.get("eps", 1) <= 0 or len(shapes[0]) != 4,
     # torch does not check the dilation of a transposed convolution

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,10 +75,10 @@ def segc_in(folder: Path) -> list[str]:
 def test_the_diff_is_told_as_shown(tmp_path: Path) -> None:
     command = "segc diff specs/deeplab.yaml specs/deeplab_os8.yaml --input image=1x3x513x513"
     specs = tmp_path / "specs"
-    (specs / "blocks").mkdir(parents=True)
-    for name in ("deeplab.yaml", "blocks/resnet.yaml", "blocks/aspp.yaml"):
-        (specs / name).write_bytes((ROOT / "specs" / name).read_bytes())
-    text = (specs / "deeplab.yaml").read_text(encoding="utf-8")
+    for folder in ("blocks", "weights"):
+        shutil.copytree(ROOT / "specs" / folder, specs / folder)
+    text = (ROOT / "specs" / "deeplab.yaml").read_text(encoding="utf-8")
+    (specs / "deeplab.yaml").write_text(text, encoding="utf-8")
     changed = text.replace("type: int, default: 16", "type: int, default: 8")
     assert changed != text
     (specs / "deeplab_os8.yaml").write_text(changed, encoding="utf-8")

@@ -242,6 +242,48 @@ def test_a_replaced_norm_computes_what_torchs_does(norm: str) -> None:
     same(ours(image), by_hand(ours.state_dict(), norms, image))
 
 
+def test_a_synchronised_norm_is_the_batch_norm_on_one_machine() -> None:
+    """Same tensors by the same names; equal in training too, in a single process on the CPU."""
+    plain = made(normed(""))
+    sync = made(normed("  - replace_norm: {layers: trunk, norm: sync}\n"))
+    assert isinstance(sync.trunk.a.bn, nn.SyncBatchNorm) and sync.trunk.a.bn.eps == 1e-3
+    assert isinstance(sync.head.bn, nn.BatchNorm2d)
+    trained_like(plain)
+    assert list(plain.state_dict()) == list(sync.state_dict())
+    sync.load_state_dict(plain.state_dict(), strict=True)
+    image = torch.randn(2, 3, 6, 7)
+    same(sync.eval()(image), plain.eval()(image))
+    same(sync.train()(image), plain.train()(image))
+    for name, value in plain.state_dict().items():  # the running statistics followed alike
+        same(sync.state_dict()[name].double(), value.double())
+
+
+def test_processes_without_gpus_are_refused_a_synchronised_norm() -> None:
+    """torch raises in the middle of the first step; train.py says it before it reads data."""
+    from segc.build import check_source
+    from segc.emit.harness import harness_files
+
+    def train(transforms: str) -> str:
+        text = normed(transforms)
+        return harness_files(check_source(Source.from_text(text, "net.yaml"), {}))["train.py"]
+
+    said = 'raise Stop("nn.SyncBatchNorm needs a GPU for each process: use one process here", 2)'
+    assert said in train("  - replace_norm: {layers: trunk, norm: sync}\n")
+    assert "needs a GPU" not in train("")
+
+
+def test_a_synchronised_norm_keeps_what_was_said_of_the_batch_norm() -> None:
+    layers = """
+  a: {op: batch_norm2d, momentum: 0.03, affine: false}
+  b: {op: batch_norm2d, track_running_stats: false, freeze: true}
+  z: {op: conv2d, out_channels: 2, kernel_size: 1}"""
+    init = "init:\n  batch_norm2d: {weight: {constant: {value: 2}}}\n"
+    model = made(spec(layers, "  - replace_norm: {norm: sync}\n", more=init))
+    assert model.a.momentum == 0.03 and model.a.weight is None
+    assert model.b.running_mean is None and not model.b.weight.requires_grad
+    assert float(model.b.weight.detach().sum()) == 6
+
+
 def test_frozen_norms_load_a_batch_norms_checkpoint_and_never_change() -> None:
     plain, frozen = made(normed("")), made(normed("  - replace_norm: {norm: frozen}\n"))
     trained_like(plain)

@@ -11,6 +11,7 @@ import pickle
 import shutil
 import sys
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,32 @@ from torch import Tensor, nn
 from runtime import Stop
 
 DIGEST = 32  # bytes of SHA-256 at the end of a checkpoint
+
+# Known checkpoints. A line takes a layer or group of theirs to the one here; "" is everything.
+LAYOUTS: dict[str, dict[str, str]] = {
+    # torchvision.models.vgg16
+    "torchvision_vgg16": {
+        "features.0": "conv1_1",
+        "features.2": "conv1_2",
+        "features.5": "conv2_1",
+        "features.7": "conv2_2",
+        "features.10": "conv3_1",
+        "features.12": "conv3_2",
+        "features.14": "conv3_3",
+        "features.17": "conv4_1",
+        "features.19": "conv4_2",
+        "features.21": "conv4_3",
+        "features.24": "conv5_1",
+        "features.26": "conv5_2",
+        "features.28": "conv5_3",
+    },
+}
+NOTES = {
+    "torchvision_vgg16": (
+        "Trained on RGB from 0 to 1, minus mean, over standard deviation; a recipe that feeds BGR "
+        "from 0 to 255 wants weights converted from Caffe, which go by these names too."
+    ),
+}
 
 
 # --- the state of a run ---------------------------------------------------------------------
@@ -205,21 +232,73 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], path
 
 
 def load_fitting(model: nn.Module, path: Path) -> str:
-    """Load what has the same name and shape; the text says what was left out."""
+    """Load what fits by name and shape; the text says what was taken and what was left out."""
     weights, own = read_weights(path)[0], model.state_dict()
-    fits = {n: w for n, w in weights.items() if n in own and own[n].shape == w.shape}
-    model.load_state_dict(fits, strict=False)
-    lines = [f"{path}: {len(fits)} of the network's {len(own)} tensors taken"]
-    for name in own:
-        if name in weights and name not in fits:
-            shapes = f"{tuple(weights[name].shape)} there, {tuple(own[name].shape)} here"
+    layout = max(("", *LAYOUTS), key=lambda name: fitting_values(weights, own, name))
+    names = names_there(weights, own, layout)
+    states, fits, lines = Counter[str](), {}, []
+    for name, value in own.items():
+        if name not in names:
+            if not name.endswith("num_batches_tracked"):
+                states["missing"] += 1
+                lines.append(f"  {name}: not there; keeps its initial values")
+            continue
+        given = weights[names[name]]
+        found = as_view(given, value)
+        if found is None:
+            states["of another shape"] += 1
+            shapes = f"{tuple(given.shape)} there, {tuple(value.shape)} here"
             lines.append(f"  {name}: {shapes}; keeps its initial values")
-        elif name not in weights and not name.endswith("num_batches_tracked"):
-            lines.append(f"  {name}: not there; keeps its initial values")
-    lines += [f"  {name}: not in this network" for name in weights if name not in own]
-    if len(lines) > 21:
-        lines = [*lines[:21], f"  and {len(lines) - 21} more"]
-    return "\n".join(lines)
+            continue
+        fits[name] = found
+        how = "under another name" if name != names[name] else "under the same name"
+        states["reshaped" if given.shape != value.shape else how] += 1
+    used = set(names.values())
+    lines += [f"  {name}: not in this network" for name in weights if name not in used]
+    states["unused"] = len(weights) - len(used)
+    model.load_state_dict(fits, strict=False)
+    head = f"{path}: {len(fits)} of the network's {len(own)} tensors taken"
+    head += f", named as in {layout}" if layout else ""
+    parts = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    more = [f"  and {len(lines) - 20} more"] if len(lines) > 20 else []
+    note = [f"note: {NOTES[layout]}"] if layout in NOTES else []
+    return "\n".join([f"{head} ({parts})", *lines[:20], *more, *note])
+
+
+def as_view(value: Tensor, like: Tensor) -> Tensor | None:
+    """The values in the shape of another tensor; None if they are not meant for it.
+
+    A weight [4096, 25088] of a linear layer is that of a convolution [4096, 512, 7, 7]: the rows
+    are the same, the axes after the first are one.
+    """
+    if value.shape == like.shape:
+        return value
+    flat = 2 in (value.dim(), like.dim()) and min(value.dim(), like.dim()) == 2
+    if flat and value.shape[0] == like.shape[0] and value.numel() == like.numel():
+        return value.reshape(like.shape)
+    return None
+
+
+def names_there(weights: dict[str, Tensor], own: dict[str, Tensor], layout: str) -> dict[str, str]:
+    """The checkpoint's name for each of the network's tensors that it holds under a layout."""
+    lines = sorted(LAYOUTS.get(layout, {}).items(), key=lambda line: -len(line[0]))
+    found: dict[str, str] = {}
+    for there in weights:
+        for old, new in lines:
+            if not old or f"{there}.".startswith(f"{old}."):
+                here = f"{new}.{there[len(old) :].removeprefix('.')}".strip(".")
+                found.setdefault(here, there)
+                break
+    for there in weights:
+        found.setdefault(there, there)
+    return {here: there for here, there in found.items() if here in own}
+
+
+def fitting_values(weights: dict[str, Tensor], own: dict[str, Tensor], layout: str) -> int:
+    """How many values the network takes under a layout, less those that meet another shape."""
+    names = names_there(weights, own, layout)
+    pairs = [(weights[there], own[here]) for here, there in names.items()]
+    return sum(v.numel() if as_view(v, like) is not None else -like.numel() for v, like in pairs)
 
 
 def all_finite(values: Any) -> bool:

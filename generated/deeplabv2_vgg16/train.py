@@ -20,14 +20,14 @@ import argparse
 import math
 import os
 import sys
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from checkpoints import (
     Keeper,
@@ -38,8 +38,9 @@ from checkpoints import (
     same_settings,
     saved_state,
 )
-from data import KINDS, fingerprint, open_split
-from inputs import IGNORE, accepted_size, accepts
+from data import KINDS, Split, fingerprint, open_split
+from inputs import accepted_size, accepts
+from losses import total_loss
 from model import DeepLabV2VGG16
 from runtime import (
     Interrupt,
@@ -136,20 +137,6 @@ def rate(text: str) -> float:
     return value
 
 
-def seg_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Cross entropy of the pixels that are not IGNORE.
-
-    Their sum divided by their number.
-    """
-    logits = logits.float()
-    total = F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="sum")
-    return total / (mask != IGNORE).sum().clamp(min=1)
-
-
-def total_loss(output: Tensor, mask: Tensor) -> Tensor:
-    return seg_loss(output, mask)
-
-
 def decay(step: int, steps: int) -> float:
     """Factor of the learning rate at a step: polynomial to zero."""
     return (1 - step / steps) ** POWER
@@ -191,6 +178,27 @@ def settle(args: argparse.Namespace) -> None:
         raise Stop(f"--crop {args.crop[0]} {args.crop[1]}: {text} {height} {width}", 2)
 
 
+@dataclass
+class Job:
+    """One training: what its steps read and change."""
+
+    args: argparse.Namespace
+    device: torch.device
+    rank: int
+    world: int
+    train_set: Split
+    val_set: Split
+    samples: Samples
+    steps: int
+    network: nn.Module
+    model: Any  # the network, compiled or wrapped for several processes
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    settings: dict[str, Any]
+    at: Place
+    bad: int = 0  # steps in a row that were not finite
+
+
 def main() -> None:
     args = arguments()
     settle(args)
@@ -198,12 +206,19 @@ def main() -> None:
     device = pick_device(args.device)
     rank, world = join(device)
     owner = lock(args.out) if rank == 0 else None  # held until the process ends
-    if args.batch_size % world:
-        raise Stop(f"--batch-size {args.batch_size} does not divide by {world} processes", 2)
     if args.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = not args.deterministic
+    train(prepare(args, device, rank, world), interrupt)
+    del owner
+
+
+def prepare(args: argparse.Namespace, device: torch.device, rank: int, world: int) -> Job:
+    """Data, network and optimizer, in the state of an earlier start if there is one to resume."""
+    if args.batch_size % world:
+        raise Stop(f"--batch-size {args.batch_size} does not divide by {world} processes", 2)
+    saved = saved_state(args.out, args.resume)
 
     # Data.
     scene = args.crop or (96, 96)
@@ -213,19 +228,21 @@ def main() -> None:
         raise Stop(f"{len(train_set)} training images do not fill a batch of {args.batch_size}")
     per_epoch = len(train_set) // args.batch_size
     steps = args.max_steps or args.epochs * per_epoch
-    eval_every = args.eval_every or per_epoch
-    samples = Samples(train_set, args.crop, args.resize, None, True, args.seed)
+    args.eval_every = args.eval_every or per_epoch
+    samples = Samples(train_set, args.crop, args.resize, args.seed)
 
     # Network and optimizer. Channels last is the faster layout for convolutions on CPU and GPU.
     torch.manual_seed(args.seed)
     network: nn.Module = DeepLabV2VGG16()
-    if args.init_from:
-        print(load_fitting(network, args.init_from), file=sys.stderr)
+    if args.init_from and saved is None:
+        found = load_fitting(network, args.init_from)
+        if rank == 0:
+            print(found, file=sys.stderr)
     network.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(parameter_groups(network), args.lr, momentum=MOMENTUM)
     scaler = torch.amp.GradScaler(device.type, init_scale=4096, enabled=args.amp == "fp16")
 
-    # The saved state of an earlier start of this run.
+    # The saved state of an earlier start of this job.
     settings = {
         "data": args.data,
         "files": fingerprint(train_set),
@@ -241,7 +258,6 @@ def main() -> None:
         "processes": world,
     }
     at = Place()
-    saved = saved_state(args.out, args.resume)
     if saved is not None:
         same_settings(saved["settings"], settings, args.allow)
         load_strict(network, saved["weights"], args.out)
@@ -254,51 +270,69 @@ def main() -> None:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     model: Any = torch.compile(network) if args.compile else network
     if world > 1:
-        model = nn.parallel.DistributedDataParallel(model)
-    model.train()
+        model = nn.parallel.DistributedDataParallel(model, find_unused_parameters=True)
+    return Job(
+        args,
+        device,
+        rank,
+        world,
+        train_set,
+        val_set,
+        samples,
+        steps,
+        network,
+        model,
+        optimizer,
+        scaler,
+        settings,
+        at,
+    )
 
-    batches = iter(
+
+def batches_of(job: Job) -> Iterator[Any]:
+    """The batches of the steps that are left, from the data workers."""
+    args, first = job.args, job.at.step
+    picks = Picks(
+        len(job.train_set), args.batch_size, args.seed, first, job.steps, job.rank, job.world
+    )
+    return iter(
         torch.utils.data.DataLoader(
-            samples,
-            sampler=Picks(len(train_set), args.batch_size, args.seed, at.step, steps, rank, world),
+            job.samples,
+            sampler=picks,
             batch_size=None,  # a pick is a whole batch already
             num_workers=args.workers,
-            pin_memory=device.type == "cuda",
+            pin_memory=job.device.type == "cuda",
             worker_init_fn=ignore_signals,
             timeout=120 if args.workers else 0,
         )
     )
+
+
+def train(job: Job, interrupt: Interrupt) -> None:
+    """Take the steps that are left; validate and save when due; stop when told to."""
+    args, at, rank = job.args, job.at, job.rank
+    job.model.train()
+    batches = batches_of(job)
     if rank == 0:
-        parameters = sum(p.numel() for p in network.parameters())
+        parameters = sum(p.numel() for p in job.network.parameters())
         size = "whole images" if args.crop is None else f"crops of {args.crop[0]} x {args.crop[1]}"
         print(
-            f"{parameters:,} parameters; {len(train_set)} images ({args.data}), {size}, "
-            f"{args.batch_size} a step; steps {at.step} to {steps} on {device}",
+            f"{parameters:,} parameters; {len(job.train_set)} images ({args.data}), {size}, "
+            f"{args.batch_size} a step; steps {at.step} to {job.steps} on {job.device}",
             file=sys.stderr,
         )
     log = Log(args.out / "metrics.jsonl", at.step, at.evaluated) if rank == 0 else None
     keeper = Keeper(args.out)
-    progress = Progress(steps, at.step, args.log_every)
-    start, bad = at.step, 0
+    progress = Progress(job.steps, at.step, args.log_every)
+    start = at.step
     while True:
         # Validate when due; then save; then stop if told to.
         better = False
-        due = at.step > at.evaluated and (at.step % eval_every == 0 or at.step >= steps)
-        if due:
-            matrix = evaluate(
-                network,
-                val_set,
-                args.resize,
-                device,
-                amp=args.amp,
-                workers=args.workers,
-                rank=rank,
-                world=world,
-                stopping=lambda: interrupt.number != 0,
-            )
-        stopping = any_rank(interrupt.number != 0, device)
-        if due and not stopping:
-            result = scores(matrix, val_set.names)
+        due = at.step > at.evaluated and (at.step % args.eval_every == 0 or at.step >= job.steps)
+        matrix = validate(job, interrupt) if due else None
+        stopping = any_rank(interrupt.number != 0, job.device)
+        if matrix is not None and not stopping:
+            result = scores(matrix, job.val_set.names)
             miou = result["miou"] or 0.0
             better = miou > at.best
             at.evaluated, at.best = at.step, max(at.best, miou)
@@ -307,60 +341,18 @@ def main() -> None:
                 progress.end()
                 print(f"step {at.step}: validation mIoU {100 * miou:.2f}", flush=True)
         if log and (at.step > start or due) and (due or stopping or at.step % args.save_every == 0):
-            state = {
-                "weights": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scaler": scaler.state_dict(),
-                "place": asdict(at),
-                "settings": settings,
-            }
-            keeper.save(state, better)
+            keeper.save(state_of(job), better)
         if stopping:
             wait_for_all()
             again = f"{args.out}: stopped at step {at.step}; go on with --resume auto"
             raise Stop(again, interrupt.status)
-        if at.step >= steps:
+        if at.step >= job.steps:
             break
-
-        # One step. What dropout draws is a function of (seed, step, rank), so resuming is exact.
-        torch.manual_seed((args.seed << 40) + at.step * world + rank)
-        batch = next(batches)
-        if isinstance(batch, Stop):
-            raise batch
-        images, masks, picked = batch
-        images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
-        masks = masks.to(device, non_blocking=True).long()
-        lr = args.lr * decay(at.step, steps)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * group["factor"]
-        with autocast(device, args.amp):
-            output = model(images)
-        loss = total_loss(output, masks)
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
-        norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-        finite = bool((loss.detach() + norm).isfinite())
-        finite = not any_rank(not finite, device)
-        if finite:
-            scaler.step(optimizer)
-        scaler.update()
-        at.step += 1
-
-        # A loss or gradient that is not finite changes no weight; ten in a row end the run.
-        if finite:
-            bad = 0
-            at.loss, at.count = at.loss + loss.item(), at.count + 1
-        else:
-            bad += 1
-            names = ", ".join(train_set.name(index) for index in picked)
-            print(f"\nstep {at.step}: loss or gradient not finite ({names})", file=sys.stderr)
-        if bad == 10:
-            raise Stop("ten steps in a row were not finite: try a smaller --lr")
+        lr = take_step(job, batches)
         mean = at.loss / max(at.count, 1)
         if log:
             progress.show(at.step, f"loss {mean:.4f}", args.batch_size)
-        if at.step % args.log_every == 0 or at.step == steps:
+        if at.step % args.log_every == 0 or at.step == job.steps:
             if log:
                 log.write(at.step, loss=mean, lr=lr)
             at.loss, at.count = 0.0, 0
@@ -368,7 +360,81 @@ def main() -> None:
     if rank == 0:
         print(f"done: best validation mIoU {100 * at.best:.2f}; states in {args.out}")
     wait_for_all()
-    del owner
+
+
+def validate(job: Job, interrupt: Interrupt) -> Tensor:
+    """The confusion matrix of the validation split."""
+    args = job.args
+    return evaluate(
+        job.network,
+        job.val_set,
+        args.resize,
+        job.device,
+        amp=args.amp,
+        workers=args.workers,
+        rank=job.rank,
+        world=job.world,
+        stopping=lambda: interrupt.number != 0,
+    )
+
+
+def state_of(job: Job) -> dict[str, Any]:
+    return {
+        "weights": job.network.state_dict(),
+        "optimizer": job.optimizer.state_dict(),
+        "scaler": job.scaler.state_dict(),
+        "place": asdict(job.at),
+        "settings": job.settings,
+    }
+
+
+def take_step(job: Job, batches: Iterator[Any]) -> float:
+    """One step of the optimizer; the learning rate it was taken at."""
+    args, at, steps, device = job.args, job.at, job.steps, job.device
+    optimizer, scaler = job.optimizer, job.scaler
+    # What dropout draws is a function of (seed, step, rank), so resuming is exact.
+    torch.manual_seed((args.seed << 40) + at.step * job.world + job.rank)
+    lr = args.lr * decay(at.step, steps)
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["factor"]
+    optimizer.zero_grad(set_to_none=True)
+    images, masks, picked = next_batch(job, batches)
+    with autocast(device, args.amp):
+        output = job.model(images)
+    loss = total_loss(output, masks)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    gradients = [p.grad for p in job.model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    finite = bool((loss.detach() + norm).isfinite())
+    finite = not any_rank(not finite, device)
+    if finite:
+        scaler.step(optimizer)
+    scaler.update()
+    at.step += 1
+
+    # A loss or gradient that is not finite changes no weight; ten in a row end the job.
+    if finite:
+        job.bad = 0
+        at.loss, at.count = at.loss + loss.item(), at.count + 1
+    else:
+        job.bad += 1
+        names = ", ".join(job.train_set.name(index) for index in picked)
+        print(f"\nstep {at.step}: loss or gradient not finite ({names})", file=sys.stderr)
+    if job.bad == 10:
+        raise Stop("ten steps in a row were not finite: try a smaller --lr")
+    return lr
+
+
+def next_batch(job: Job, batches: Iterator[Any]) -> tuple[Tensor, Tensor, list[int]]:
+    """Images, label maps, numbers of the images; on the device."""
+    batch = next(batches)
+    if isinstance(batch, Stop):
+        raise batch
+    images, masks, picked = batch
+    images = images.to(job.device, memory_format=torch.channels_last, non_blocking=True)
+    masks = masks.to(job.device, non_blocking=True).long()
+    return images, masks, picked
 
 
 if __name__ == "__main__":

@@ -21,6 +21,29 @@ from runtime import Stop
 CHANNELS = 3  # of the image
 CLASSES = 21
 IGNORE = 255  # label of pixels that count neither in the loss nor in the scores
+CLASS_NAMES = (
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
 MEAN = (0.485, 0.456, 0.406)  # of RGB, 0 to 1
 STD = (0.229, 0.224, 0.225)
 MAX_PIXELS = 64_000_000  # larger images are refused before they are decoded
@@ -59,7 +82,7 @@ def mirror(length: int, before: int, after: int) -> Tensor:
 
 def own_names() -> list[str]:
     """The names of the classes by id, as far as the spec gives them."""
-    return [f"class {i}" for i in range(CLASSES)]
+    return list(CLASS_NAMES)
 
 
 # --- image files ----------------------------------------------------------------------------

@@ -21,6 +21,27 @@ from runtime import Stop
 CHANNELS = 3  # of the image
 CLASSES = 19
 IGNORE = 255  # label of pixels that count neither in the loss nor in the scores
+CLASS_NAMES = (
+    "road",
+    "sidewalk",
+    "building",
+    "wall",
+    "fence",
+    "pole",
+    "traffic light",
+    "traffic sign",
+    "vegetation",
+    "terrain",
+    "sky",
+    "person",
+    "rider",
+    "car",
+    "truck",
+    "bus",
+    "train",
+    "motorcycle",
+    "bicycle",
+)
 MEAN = (102.93, 111.36, 116.52)  # of BGR, 0 to 255
 STD = (1, 1, 1)
 MARGIN = 186  # pixels by which the output is smaller than the image, on every side
@@ -60,7 +81,7 @@ def mirror(length: int, before: int, after: int) -> Tensor:
 
 def own_names() -> list[str]:
     """The names of the classes by id, as far as the spec gives them."""
-    return [f"class {i}" for i in range(CLASSES)]
+    return list(CLASS_NAMES)
 
 
 # --- image files ----------------------------------------------------------------------------

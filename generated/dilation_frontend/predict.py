@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from checkpoints import load_strict, read_weights
+from inference import Method, add_options, labels_of, method_of, probabilities_of
 from inputs import own_names, pillow, read_image, to_input
 from model import DilationFrontEnd
 from runtime import pick_device, run
-from scoring import labels_of, probabilities_of
 
 
-def arguments() -> argparse.Namespace:
+def arguments() -> tuple[argparse.Namespace, Method]:
     about, example = __doc__.split("Example:\n\n")
     parser = argparse.ArgumentParser(
         description=about,
@@ -41,11 +41,12 @@ def arguments() -> argparse.Namespace:
     add("--opacity", type=float, default=0.5, help="of the colours, 0 to 1 (0.5)")
     add("--labels", action="store_true", help="also write the label maps, class ids as grey PNG")
     add("--resize", type=int, nargs=2, metavar=("H", "W"), help="size of images (as trained)")
+    add_options(parser)
     add("--device", default="auto", help="cpu, cuda, cuda:1 (auto)")
     args = parser.parse_args()
     if not 0 <= args.opacity <= 1:
         parser.error("--opacity is between 0 and 1")
-    return args
+    return args, method_of(parser, args)
 
 
 def palette(count: int) -> Tensor:
@@ -60,14 +61,21 @@ def palette(count: int) -> Tensor:
 
 @torch.inference_mode()
 def segment(
-    model: torch.nn.Module, image: Tensor, fixed: list[int] | None, device: torch.device
+    model: torch.nn.Module,
+    image: Tensor,
+    fixed: list[int] | None,
+    device: torch.device,
+    method: Method,
 ) -> Tensor:
     """uint8 [H, W] of class ids for a uint8 [C, H, W] image."""
     size = (image.shape[1], image.shape[2])
+    resized = image
     if fixed:
-        image = F.interpolate(image[None], fixed, mode="bilinear", antialias=True)[0]
-    batch = to_input(image)[None].to(device, memory_format=torch.channels_last)
-    return labels_of(probabilities_of(model, batch, (1.0,), False, size))[0].to("cpu", torch.uint8)
+        resized = F.interpolate(image[None], fixed, mode="bilinear", antialias=True)[0]
+    batch = to_input(resized)[None].to(device, memory_format=torch.channels_last)
+    found = probabilities_of(model, batch, size, method)
+    labels = labels_of(found)[0].to("cpu", torch.uint8)
+    return labels
 
 
 def overlay(image: Tensor, labels: Tensor, opacity: float) -> Tensor:
@@ -85,7 +93,7 @@ def write(pixels: Tensor, path: Path) -> None:
 
 
 def main() -> None:
-    args = arguments()
+    args, method = arguments()
     device = pick_device(args.device)
     weights, settings = read_weights(args.weights)
     fixed = args.resize or settings.get("resize")
@@ -101,7 +109,7 @@ def main() -> None:
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     for path in args.images[rank::world]:
         image = read_image(path)
-        labels = segment(model, image, fixed, device)
+        labels = segment(model, image, fixed, device, method)
         base = (args.out or path.parent) / path.stem
         write(overlay(image, labels, args.opacity), base.with_name(f"{base.name}_overlay.png"))
         if args.labels:

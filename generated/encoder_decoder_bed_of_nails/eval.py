@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -22,13 +23,15 @@ import torch
 from checkpoints import load_strict, read_weights
 from data import KINDS, open_split
 from deploy import from_model
+from inference import Method, add_options, method_of
 from inputs import accepted_size
+from measures import LARGEST_FACTOR, Boundary, CropFactors, Measure
 from model import EncoderDecoderBedOfNails
 from runtime import join, pick_device, run
 from scoring import evaluate, scores, table
 
 
-def arguments() -> argparse.Namespace:
+def arguments() -> tuple[argparse.Namespace, Method]:
     about, example = __doc__.split("Example:\n\n")
     parser = argparse.ArgumentParser(
         description=about,
@@ -42,21 +45,23 @@ def arguments() -> argparse.Namespace:
     add("--split", default="val", help="train, val or test (val)")
     add("--label-map", default="", metavar="0:0,255:1", help="folder: stored label to class id")
     add("--resize", type=int, nargs=2, metavar=("H", "W"), help="size of images (as trained)")
-    add("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="average over scales")
-    add("--flip", action="store_true", help="average over the mirrored image as well")
+    add_options(parser)
+    add("--boundary", action="store_true", help="also measure the boundary F-score")
+    crops = "also measure the mIoU of ever smaller windows, for example 0 200 300 400"
+    add("--crop-factors", type=int, nargs="+", default=[], metavar="C", help=crops)
     add("--deploy", action="store_true", help="score the network of deploy.py, converted from CKPT")
     add("--device", default="auto", help="cpu, cuda, cuda:1 (auto)")
     add("--amp", choices=("off", "bf16", "fp16"), default="off", help="mixed precision (off)")
     add("--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that read data")
     add("--json", type=Path, metavar="FILE", help="write the scores there too")
     args = parser.parse_args()
-    if min(args.scales) <= 0:
-        parser.error("--scales must be positive")
-    return args
+    if not all(0 <= factor <= LARGEST_FACTOR for factor in args.crop_factors):
+        parser.error(f"--crop-factors are 0 to {LARGEST_FACTOR}")
+    return args, method_of(parser, args)
 
 
 def main() -> None:
-    args = arguments()
+    args, method = arguments()
     device = pick_device(args.device)
     rank, world = join(device)
     weights, settings = read_weights(args.weights)
@@ -69,6 +74,9 @@ def main() -> None:
 
     size = tuple(settings.get("scene") or accepted_size(96, 96))
     split = open_split(args.data, args.root, args.split, size, args.label_map)
+    tallies: list[Measure] = [Boundary()] if args.boundary else []
+    if args.crop_factors:
+        tallies.append(CropFactors(args.crop_factors))
     matrix = evaluate(
         model,
         split,
@@ -76,8 +84,8 @@ def main() -> None:
         device,
         amp=args.amp,
         workers=args.workers,
-        scales=tuple(args.scales),
-        flip=args.flip,
+        method=method,
+        tallies=tallies,
         rank=rank,
         world=world,
     )
@@ -85,6 +93,10 @@ def main() -> None:
         return
     result = scores(matrix, split.names)
     print(table(result))
+    for tally in tallies:
+        found = tally.result(split.names)
+        result.update(found)
+        print("\n".join(tally.lines(found)))
     if args.json:
         about = {
             "weights": str(args.weights),
@@ -92,6 +104,7 @@ def main() -> None:
             "data": args.data,
             "split": args.split,
             "images": len(split),
+            "method": asdict(method),
         }
         text = json.dumps({**about, **result}, indent=2)
         args.json.write_text(text + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ import pickle
 import shutil
 import sys
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,21 +206,48 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], path
 
 
 def load_fitting(model: nn.Module, path: Path) -> str:
-    """Load what has the same name and shape; the text says what was left out."""
+    """Load what fits by name and shape; the text says what was taken and what was left out."""
     weights, own = read_weights(path)[0], model.state_dict()
-    fits = {n: w for n, w in weights.items() if n in own and own[n].shape == w.shape}
-    model.load_state_dict(fits, strict=False)
-    lines = [f"{path}: {len(fits)} of the network's {len(own)} tensors taken"]
-    for name in own:
-        if name in weights and name not in fits:
-            shapes = f"{tuple(weights[name].shape)} there, {tuple(own[name].shape)} here"
+    names = {name: name for name in own if name in weights}
+    states, fits, lines = Counter[str](), {}, []
+    for name, value in own.items():
+        if name not in names:
+            if not name.endswith("num_batches_tracked"):
+                states["missing"] += 1
+                lines.append(f"  {name}: not there; keeps its initial values")
+            continue
+        given = weights[names[name]]
+        found = as_view(given, value)
+        if found is None:
+            states["of another shape"] += 1
+            shapes = f"{tuple(given.shape)} there, {tuple(value.shape)} here"
             lines.append(f"  {name}: {shapes}; keeps its initial values")
-        elif name not in weights and not name.endswith("num_batches_tracked"):
-            lines.append(f"  {name}: not there; keeps its initial values")
-    lines += [f"  {name}: not in this network" for name in weights if name not in own]
-    if len(lines) > 21:
-        lines = [*lines[:21], f"  and {len(lines) - 21} more"]
-    return "\n".join(lines)
+            continue
+        fits[name] = found
+        how = "under another name" if name != names[name] else "under the same name"
+        states["reshaped" if given.shape != value.shape else how] += 1
+    used = set(names.values())
+    lines += [f"  {name}: not in this network" for name in weights if name not in used]
+    states["unused"] = len(weights) - len(used)
+    model.load_state_dict(fits, strict=False)
+    head = f"{path}: {len(fits)} of the network's {len(own)} tensors taken"
+    parts = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    more = [f"  and {len(lines) - 20} more"] if len(lines) > 20 else []
+    return "\n".join([f"{head} ({parts})", *lines[:20], *more])
+
+
+def as_view(value: Tensor, like: Tensor) -> Tensor | None:
+    """The values in the shape of another tensor; None if they are not meant for it.
+
+    A weight [4096, 25088] of a linear layer is that of a convolution [4096, 512, 7, 7]: the rows
+    are the same, the axes after the first are one.
+    """
+    if value.shape == like.shape:
+        return value
+    flat = 2 in (value.dim(), like.dim()) and min(value.dim(), like.dim()) == 2
+    if flat and value.shape[0] == like.shape[0] and value.numel() == like.numel():
+        return value.reshape(like.shape)
+    return None
 
 
 def all_finite(values: Any) -> bool:

@@ -2,14 +2,15 @@
 # Change the spec and build again; changes made here are lost.
 """Samples for PSPNet (ResNet-101).
 
-Augmented batches to train on, whole images to evaluate. Geometry happens in one place (`resize`,
-`Samples.sample`): image and label map always go through the same window, the image bilinearly,
+Augmented batches to train on, whole images to evaluate. Geometry happens in one place
+(`Samples.sample`): image and label map always go through the same window, the image bilinearly,
 the labels by nearest neighbour, so that no label is ever mixed. Whatever is random is a function
 of (seed, epoch, index), in any number of workers.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,16 +36,19 @@ def resize(image: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, 
 class Samples(torch.utils.data.Dataset[Any]):
     """Training batches. An item is asked for by a list of (epoch, index), one for each image.
 
-    `crop` is the size of what the network sees; None takes whole images. `scale` is the range of
-    the random resize, `flip` whether half of the images are mirrored left to right.
+    `crop` is the size of what the network sees; None takes whole images. `fixed` is a size all
+    images are brought to first.
     """
 
     split: Split
     crop: tuple[int, int] | None
     fixed: tuple[int, int] | None
-    scale: tuple[float, float] | None
-    flip: bool
     seed: int
+    scale: tuple[float, float]  # range of the random resize
+    rotate: float  # degrees either way
+    rotate_share: float  # of the images are turned
+    blur: tuple[float, float]  # range of the deviation, pixels
+    blur_share: float  # of the images are blurred
 
     def __getitem__(self, picks: list[tuple[int, int]]) -> tuple[Tensor, Tensor, list[int]] | Stop:
         try:
@@ -56,34 +60,75 @@ class Samples(torch.utils.data.Dataset[Any]):
         return torch.stack(images), torch.stack(masks), [index for _, index in picks]
 
     def sample(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
-        """float [C, H, W] and uint8 [h, w]: resized, flipped and cropped by one draw."""
-        rng = random.Random((self.seed << 64) + (epoch << 32) + index)
+        """float [C, H, W] and uint8 [h, w]: one window, augmented by one series of draws."""
+        rng = random.Random(f"{self.seed} {epoch} {index}")
         image, mask = read_pair(self.split, index)
         if self.fixed:
             image, mask = resize(image, mask, self.fixed)
-        if self.scale:
-            low, high = self.scale
-            factor = low + (high - low) * rng.random()
-            height, width = (max(1, round(side * factor)) for side in mask.shape)
-            image, mask = resize(image, mask, (height, width))
-        if self.flip and rng.random() < 0.5:
+        factor = rng.uniform(*self.scale)
+        height, width = (max(1, round(side * factor)) for side in mask.shape)
+        size = height, width
+        if rng.random() < 0.5:
             image, mask = image.flip(-1), mask.flip(-1)
-        return cut(to_input(image), mask, self.crop, rng)
+        points = self.points(size, rng)
+        image, mask, inside = warp(image, mask, size, points)
+        if rng.random() < self.blur_share:
+            image = blur(image, rng.uniform(*self.blur))
+        return to_input(image).where(inside, 0), mask
+
+    def points(self, size: tuple[int, int], rng: random.Random) -> Tensor:
+        """float [2, H, W]: where the window's pixels lie, y and x in pixels of a `size` image."""
+        height, width = size
+        rows, columns = self.crop or accepted_size(height, width)
+        y = int(rng.random() * (max(0, height - rows) + 1))
+        x = int(rng.random() * (max(0, width - columns) + 1))
+        lines = torch.arange(rows) + y, torch.arange(columns) + x
+        points = torch.stack(torch.meshgrid(*lines, indexing="ij")).float()
+        if rng.random() < self.rotate_share:
+            points = rotated(points, size, rng.uniform(-self.rotate, self.rotate))
+        return points
 
 
-def cut(
-    image: Tensor, mask: Tensor, crop: tuple[int, int] | None, rng: random.Random
-) -> tuple[Tensor, Tensor]:
-    """A random window; beyond the border the image is MEAN, labels IGNORE."""
-    height, width = mask.shape
-    rows, columns = crop or accepted_size(height, width)
-    short = max(0, rows - height), max(0, columns - width)
-    image = F.pad(image, (0, short[1], 0, short[0]))
-    mask = F.pad(mask, (0, short[1], 0, short[0]), value=IGNORE)
-    y = int(rng.random() * (mask.shape[0] - rows + 1))
-    x = int(rng.random() * (mask.shape[1] - columns + 1))
-    window = image[:, y : y + rows, x : x + columns]
-    return window, mask[y : y + rows, x : x + columns]
+def rotated(points: Tensor, size: tuple[int, int], degrees: float) -> Tensor:
+    """Points [2, H, W] turned about the centre of a `size` image."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    centre_y, centre_x = (size[0] - 1) / 2, (size[1] - 1) / 2
+    y, x = points[0] - centre_y, points[1] - centre_x
+    return torch.stack([cos * y - sin * x + centre_y, sin * y + cos * x + centre_x])
+
+
+def warp(
+    image: Tensor, mask: Tensor, size: tuple[int, int], points: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The image bilinear, the labels nearest, at points [2, H, W] given in pixels of `size`.
+
+    Also bool [H, W], where they lie inside the image; elsewhere labels are IGNORE.
+    """
+    if size[0] * size[1] < mask.numel():  # so that nothing aliases; the labels stay as they are
+        image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+    sides = torch.tensor(size).view(2, 1, 1)
+    share = (points + 0.5) / sides  # of height and width, the same in image and label map
+    grid = 2 * share - 1
+    grid = grid.flip(0).permute(1, 2, 0)[None]
+    sampled = F.grid_sample(image[None].float(), grid, padding_mode="border", align_corners=False)
+    inside = ((share >= 0) & (share < 1)).all(0)
+    ends = torch.tensor(mask.shape).view(2, 1, 1)
+    y, x = (share * ends).long().clamp(min=0).minimum(ends - 1)
+    return sampled[0], mask[y, x].where(inside, IGNORE), inside
+
+
+def blur(image: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of an image [C, H, W], cut off at 3 sigma (pixels); border pixels repeat."""
+    radius = math.ceil(3 * sigma)
+    weights = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
+    for axis in (1, 2):
+        at = torch.arange(image.shape[axis])
+        total = torch.zeros(image.shape)
+        for offset, weight in enumerate(weights, -radius):
+            near = (at + offset).clamp(0, len(at) - 1)
+            total += weight / sum(weights) * image.index_select(axis, near)
+        image = total
+    return image
 
 
 @dataclass

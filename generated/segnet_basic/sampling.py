@@ -2,8 +2,8 @@
 # Change the spec and build again; changes made here are lost.
 """Samples for SegNet-Basic.
 
-Augmented batches to train on, whole images to evaluate. Geometry happens in one place (`resize`,
-`Samples.sample`): image and label map always go through the same window, the image bilinearly,
+Augmented batches to train on, whole images to evaluate. Geometry happens in one place
+(`Samples.sample`): image and label map always go through the same window, the image bilinearly,
 the labels by nearest neighbour, so that no label is ever mixed. Whatever is random is a function
 of (seed, epoch, index), in any number of workers.
 """
@@ -35,15 +35,13 @@ def resize(image: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, 
 class Samples(torch.utils.data.Dataset[Any]):
     """Training batches. An item is asked for by a list of (epoch, index), one for each image.
 
-    `crop` is the size of what the network sees; None takes whole images. `scale` is the range of
-    the random resize, `flip` whether half of the images are mirrored left to right.
+    `crop` is the size of what the network sees; None takes whole images. `fixed` is a size all
+    images are brought to first.
     """
 
     split: Split
     crop: tuple[int, int] | None
     fixed: tuple[int, int] | None
-    scale: tuple[float, float] | None
-    flip: bool
     seed: int
 
     def __getitem__(self, picks: list[tuple[int, int]]) -> tuple[Tensor, Tensor, list[int]] | Stop:
@@ -56,34 +54,27 @@ class Samples(torch.utils.data.Dataset[Any]):
         return torch.stack(images), torch.stack(masks), [index for _, index in picks]
 
     def sample(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
-        """float [C, H, W] and uint8 [h, w]: resized, flipped and cropped by one draw."""
-        rng = random.Random((self.seed << 64) + (epoch << 32) + index)
+        """float [C, H, W] and uint8 [h, w]: one window, augmented by one series of draws."""
+        rng = random.Random(f"{self.seed} {epoch} {index}")
         image, mask = read_pair(self.split, index)
         if self.fixed:
             image, mask = resize(image, mask, self.fixed)
-        if self.scale:
-            low, high = self.scale
-            factor = low + (high - low) * rng.random()
-            height, width = (max(1, round(side * factor)) for side in mask.shape)
-            image, mask = resize(image, mask, (height, width))
-        if self.flip and rng.random() < 0.5:
-            image, mask = image.flip(-1), mask.flip(-1)
-        return cut(to_input(image), mask, self.crop, rng)
+        image, mask = cut(image, mask, self.crop, rng)
+        right, below = mask.shape[1] - image.shape[2], mask.shape[0] - image.shape[1]
+        return F.pad(to_input(image), (0, right, 0, below)), mask
 
 
 def cut(
     image: Tensor, mask: Tensor, crop: tuple[int, int] | None, rng: random.Random
 ) -> tuple[Tensor, Tensor]:
-    """A random window; beyond the border the image is black, labels IGNORE."""
+    """A random window; what of it lies beyond the border is missing in the image, IGNORE else."""
     height, width = mask.shape
     rows, columns = crop or accepted_size(height, width)
-    short = max(0, rows - height), max(0, columns - width)
-    image = F.pad(image, (0, short[1], 0, short[0]))
-    mask = F.pad(mask, (0, short[1], 0, short[0]), value=IGNORE)
+    mask = F.pad(mask, (0, max(0, columns - width), 0, max(0, rows - height)), value=IGNORE)
     y = int(rng.random() * (mask.shape[0] - rows + 1))
     x = int(rng.random() * (mask.shape[1] - columns + 1))
-    window = image[:, y : y + rows, x : x + columns]
-    return window, mask[y : y + rows, x : x + columns]
+    image = image[:, y : y + rows, x : x + columns]
+    return image, mask[y : y + rows, x : x + columns]
 
 
 @dataclass

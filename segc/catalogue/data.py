@@ -43,8 +43,9 @@ ENTRIES: dict[str, Entry] = {
     ),
     "SEG603": Entry(
         "Two settings exclude each other",
-        "A training is either `max_steps` or `epochs` long; and since there is one map of labels, "
-        "all losses share one `ignore_index`, one set of `class_weights` and one `border_weight`. "
+        "A training is either `max_steps` or `epochs` long, images are resized by a factor from a "
+        "range (`scale`) or from a list (`scales`); and since there is one map of labels, all "
+        "losses share one `ignore_index`, one set of `class_weights` and one `border_weight`. "
         "Some keys of a loss exclude each other too: the label of a single pixel (`target: "
         "centre`) has no borders and is not resized, border weights do not go with sampled "
         "labels, `edges` goes with `target: edges`.",
@@ -54,7 +55,8 @@ ENTRIES: dict[str, Entry] = {
     "SEG604": Entry(
         "As many values as classes or channels are needed",
         "`classes` and a list of `class_weights` have one entry for each class of the network, "
-        "`mean` and `std` one for each channel of the image. When a parameter given with `--set` "
+        "`mean` and `std` one for each channel of the image; only three channels have saturation "
+        "and hue that could be changed. When a parameter given with `--set` "
         "changes the number of classes, names and weights of the spec are left out instead.",
         bad=_spec("losses: {seg: {cross_entropy: logits, class_weights: [1, 2]}}"),
         good=_spec("losses: {seg: {cross_entropy: logits, class_weights: [1, 2, 2]}}"),
@@ -73,5 +75,41 @@ ENTRIES: dict[str, Entry] = {
         "matches none is a mistake: `backbone` alone does not match, `backbone.*` does.",
         bad=_spec(_LOSS, "recipe: {groups: [{match: head.*, lr: 10}]}"),
         good=_spec(_LOSS, "recipe: {groups: [{match: logits.*, lr: 10}]}"),
+    ),
+    "SEG620": Entry(
+        "A stage of the training does not go with the others",
+        "Stages hand weights on by name, end in the network of the spec, and are trained with its "
+        "losses on its data: a stage has a name of its own, a network with the same input, with "
+        "outputs of the shapes that the losses read, that accepts the same sizes; the last stage "
+        "has the spec's own network.",
+        bad=_spec(_LOSS, "recipe: {stages: [{name: first, lr: 0.1}, {name: first, lr: 0.01}]}"),
+        good=_spec(_LOSS, "recipe: {stages: [{name: first, lr: 0.1}, {name: last, lr: 0.01}]}"),
+    ),
+    "SEG621": Entry(
+        "The parts of a batch do not add up",
+        "With `accumulate` a batch is taken in parts, and their gradients are added. Where all "
+        "losses are sums over pixels the parts are added as they are, where all are averages each "
+        "counts by its share. There is no one factor for a sum and an average together.",
+        bad=_spec(
+            "losses:",
+            "  a: {cross_entropy: logits, reduction: sum}",
+            "  b: {cross_entropy: logits, reduction: mean}",
+            "recipe: {accumulate: 4}",
+        ),
+        good=_spec(
+            "losses:",
+            "  a: {cross_entropy: logits, reduction: sum}",
+            "  b: {cross_entropy: logits, reduction: sum}",
+            "recipe: {accumulate: 4}",
+        ),
+    ),
+    "SEG622": Entry(
+        "The network cannot be run as `inference` offers",
+        "`samples` averages passes with dropout alive, so there must be dropout; `slide` averages "
+        "windows that a network labels to their edges, `tile` with an `overlap` goes with the same "
+        "kind, and a network of unpadded convolutions takes `tile` without one; an average of log "
+        "probabilities needs a channel for each class.",
+        bad=_spec(_LOSS, "recipe: {inference: {samples: 8}}"),
+        good=_spec(_LOSS, "recipe: {inference: {tile: {size: [256, 256], overlap: 32}}}"),
     ),
 }

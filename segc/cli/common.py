@@ -58,6 +58,7 @@ def load(spec: str, sets: Iterable[tuple[str, str]]) -> Loaded:
     """Read and check one spec; faults are collected, never raised."""
     from segc.check import verify
     from segc.read import read
+    from segc.stages import check_stages
     from segc.training import check_training
 
     loaded, values = Loaded(spec), parameters(sets)
@@ -69,6 +70,7 @@ def load(spec: str, sets: Iterable[tuple[str, str]]) -> Loaded:
             loaded.checked = verify(loaded.graph, loaded.report)
             if not loaded.report.failed:
                 check_training(loaded.checked, loaded.report)
+                check_stages(loaded.checked, loaded.report)
     except Fail as fault:
         loaded.add(fault)
     return loaded

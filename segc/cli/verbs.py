@@ -57,6 +57,11 @@ VERBS: dict[str, Verb] = {
         "build, then predict",
         "segc predict specs/unet.yaml --weights runs/unet/best.pt street.png",
     ),
+    "weights": Verb(
+        "weights",
+        "which tensors of a checkpoint fit a network; convert it",
+        "segc weights map specs/fcn32s.yaml vgg16.pth",
+    ),
     "schema": Verb(
         "schema", "JSON Schema of the language, for editors", "segc schema -o segc.schema.json"
     ),
@@ -65,4 +70,4 @@ VERBS: dict[str, Verb] = {
     ),
 }
 
-LATER = ("weights", "import", "export")
+LATER = ("import", "export")

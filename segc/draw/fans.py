@@ -33,9 +33,15 @@ def find_fans(
             if len(branches) >= BRANCHES:
                 branches += _identity(source, join, by_id, out_items, out_links, branches)
                 out_items = _gathered(out_items, branches)
-                fan = Fan(f"fan {join.id}", join.scope.rpartition(".")[2], tuple(branches))
+                fan = Fan(f"fan {join.id}", _title(join.scope), tuple(branches))
                 fans.append(fan)
     return out_items, out_links, fans
+
+
+def _title(scope: str) -> str:
+    """The block's own name; a number says nothing without the name before it."""
+    before, _, name = scope.rpartition(".")
+    return f"{before.rpartition('.')[2]}.{name}" if name.isdigit() and before else name
 
 
 def _is_branch(

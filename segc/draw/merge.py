@@ -49,6 +49,11 @@ def _loose(leaf: Leaf) -> bool:
     return leaf.block is None and leaf.nodes[0].op.style.family != "merge"
 
 
+def _pooled(leaf: Leaf) -> bool:
+    """Starts with a pooling to a fixed number of values."""
+    return leaf.nodes[0].op.style.family == "context"
+
+
 def _alike(a: Leaf, b: Leaf) -> bool:
     """Both are rows of the same unit, neither changes the scale."""
     if not a.units or not b.units or a.parent != b.parent:
@@ -67,7 +72,7 @@ class _Context:
         self.tree = tree
 
     def __call__(self, a: Leaf, b: Leaf) -> bool:
-        if a.nodes[0].op.style.family != "context" or not (a.units and b.units):
+        if not _pooled(a) or not (a.units and b.units):
             return False
         outputs = {self.tree.resolve(r).node for r in self.tree.graph.outputs.values()}
         if a.nodes[-1].op.style.family == "up" or b.last.name in outputs:
@@ -101,8 +106,8 @@ class _Merger:
         self.leaves = list(out.values())
 
     def _may(self, a: Leaf, b: Leaf) -> bool:
-        outer = _quiet(b) and (not b.parent or a.parent.startswith(f"{b.parent}."))
-        same = a.parent == b.parent or outer
+        outer = not b.parent or a.parent.startswith(f"{b.parent}.")
+        same = a.parent == b.parent or (outer and (_quiet(b) or _pooled(a)))
         return same and Ref(a.last.name) not in self.kept and a.last.only == b.last.only
 
     def _readers(self, owner: dict[str, Leaf]) -> dict[int, set[int]]:
@@ -134,6 +139,6 @@ class _Merger:
             a.path, a.names, a.block = b.path, list(b.names), b.block
         else:
             a.units += b.units
-            a.names += b.names
+            a.names += b.names if a.parent == b.parent else []  # the inner name says enough
             a.block = None
         a.nodes += b.nodes

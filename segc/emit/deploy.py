@@ -73,6 +73,8 @@ def _from_model(optimised: Optimised, params: Mapping[str, Any]) -> Iterable[str
         yield "    Give the constructor's parameters again where they are not the defaults."
     yield "    The result is in evaluation mode, on the model's device and in its precision."
     yield '    """'
+    yield '    with torch.device("meta"):'
+    yield f"        deploy = {name}({'**parameters' if params else ''})"
     if optimised.unused:
         items = tuple(literal(f"{n}.") for n in optimised.unused)
         yield "    # Layers that exist in training only, or whose weights a checkpoint merely has."
@@ -86,8 +88,6 @@ def _from_model(optimised: Optimised, params: Mapping[str, Any]) -> Iterable[str
     else:
         yield "        state[name] = value.detach().clone()"
     yield from _calls(optimised.moves)
-    yield '    with torch.device("meta"):'
-    yield f"        deploy = {name}({'**parameters' if params else ''})"
     yield "    deploy.load_state_dict(state, assign=True)"
     yield "    return deploy.eval().requires_grad_(False)"
 

@@ -127,13 +127,15 @@ class Forward:
     def _name(self, ref: Ref, line: Line, made: list[Ref]) -> str:
         passing = self._last(ref) <= line.number + 1 and ref == line.statement.unit.makes[0]
         shown = self._output_name(ref)
+        live = {self.names[r] for r in self.active}
+        if line.statement.unit.kind == "loop":  # its operands are read in every round
+            live |= {self.names[r] for r in line.statement.unit.reads[1:]}
         if passing and shown is None and ref not in self.maybe and not self._joined(ref, line):
-            live = {self.names[r] for r in self.active}
-            if line.statement.unit.kind == "loop":  # its operands are read in every round
-                live |= {self.names[r] for r in line.statement.unit.reads[1:]}
             for name in RUNNING:
                 if name not in live:
                     return name
+        if shown in RUNNING and shown not in live and ref not in self.maybe:
+            return shown
         return free_name(shown or self._own(ref), self.taken)
 
     def _output_name(self, ref: Ref) -> str | None:

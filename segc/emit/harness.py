@@ -6,21 +6,23 @@ which only this package makes. Nothing emitted imports segc.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from segc.check import Checked
-from segc.dim import Dim, DimLike, Domain, symbols
-from segc.emit import recipe_code
+from segc.dim import Domain
+from segc.emit import augment_code, recipe_code, schedule_code
+from segc.emit.inference_code import inference_slots
+from segc.emit.input_code import class_slots, input_slots, size_slots
+from segc.emit.layouts_code import layouts_code
 from segc.emit.losses import arguments_of, border_weight, loss_slots, weighting
-from segc.emit.pieces import WIDTH, Code, block, joined, lit, number, prose
+from segc.emit.pieces import Code, import_line, prose
+from segc.emit.stages_code import stages_slots
 from segc.ir import Graph
 from segc.read.loss_table import completed
 from segc.training import Facts, accepted_crop, facts_of
 
-CONSTRAINT_WORDS = ("floor", "ceil", "min", "max", "in", "or", "and", "not")
 FILES = (
     "train.py",
     "losses.py",
@@ -29,10 +31,13 @@ FILES = (
     "inputs.py",
     "data.py",
     "sampling.py",
+    "inference.py",
     "scoring.py",
+    "measures.py",
     "checkpoints.py",
     "runtime.py",
 )
+OPTIONAL = {"crf.py": "crf"}  # files that only some recipes use, and the slot that says so
 CHECKPOINT_NAMES = (
     "Keeper",
     "Place",
@@ -56,7 +61,6 @@ RUNTIME_NAMES = (
     "run",
     "wait_for_all",
 )
-SAMPLING_NAMES = ("IGNORE", "accepted_size", "to_input")
 TRIAL_SIZE = 96  # pixels: what a trial on synthetic scenes is labelled on, or a little more
 
 DEFAULT_RECIPE: dict[str, Any] = {
@@ -78,7 +82,8 @@ def harness_files(checked: Checked) -> dict[str, str]:
     if facts is None:
         return _losses_alone(checked)
     slots = _slots(checked, facts)
-    return {name: _render(f"{name}.j2", slots) for name in FILES}
+    names = [*FILES, *(name for name, slot in OPTIONAL.items() if slots[slot])]
+    return {name: _render(f"{name}.j2", slots) for name in names}
 
 
 def _losses_alone(checked: Checked) -> dict[str, str]:
@@ -105,6 +110,13 @@ def complete_recipe(checked: Checked, facts: Facts) -> dict[str, Any]:
         recipe["epochs"] = 50
     if recipe.get("crop"):  # other parameters may have changed what is accepted
         recipe["crop"] = list(accepted_crop(checked.domain, facts, *recipe["crop"]))
+    recipe["stages"] = [
+        {
+            **stage,
+            "crop": stage["crop"] and list(accepted_crop(checked.domain, facts, *stage["crop"])),
+        }
+        for stage in recipe.get("stages") or ()
+    ]
     if len(recipe.get("classes") or ()) != max(2, facts.outputs):
         recipe["classes"] = None
     if not stated:
@@ -141,112 +153,17 @@ def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
         "title": prose(graph.title or graph.name, 70),
         "source": prose(graph.source),
         "model": Code(graph.name),
-        **_input_slots(facts, recipe),
-        **_class_slots(facts, recipe, losses),
-        **_size_slots(checked.domain, facts),
+        **input_slots(facts, recipe),
+        **class_slots(facts, recipe, losses),
+        **size_slots(checked.domain, facts),
         **_output_slots(graph.outputs, facts),
         **loss_slots(losses, facts.coarse, len(graph.outputs) == 1, harness=True),
         **_training_slots(graph, recipe, losses, facts),
         **_border_slots(losses),
+        **inference_slots(recipe, facts, import_line),
+        "layouts": layouts_code(graph.layouts),
         "trial_crop": Code(str(_crop_for(checked.domain, facts, TRIAL_SIZE, TRIAL_SIZE))),
     }
-
-
-def _input_slots(facts: Facts, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    order, white = recipe["input"]["channels"], recipe["input"]["range"]
-    norm = recipe.get("normalize") or {}
-    name = {"rgb": "RGB", "bgr": "BGR", "gray": "grey"}[order]
-    if facts.channels not in (1, 3):
-        name = f"{facts.channels} channels"
-    words = f"{name}, 0 to {white}"
-    if norm:
-        words += ", minus MEAN" + (", over STD" if norm.get("std") else "")
-    return {
-        "channels": Code(str(facts.channels)),
-        "channel_text": Code("grey levels" if facts.channels == 1 else "RGB"),
-        "mean": Code(_tuple(norm["mean"])) if norm else "",
-        "std": Code(_tuple(norm["std"])) if norm.get("std") else "",
-        "range_text": Code(f"{name}, 0 to {white}"),
-        "input_text": Code(words),
-        "to_input": Code(_to_input(order == "bgr", white, norm)),
-        "pad_text": Code("MEAN" if norm else "black"),
-    }
-
-
-def _to_input(swapped: bool, white: int, norm: Mapping[str, Any]) -> str:
-    value = "image.flip(0).float()" if swapped else "image.float()"
-    value += " / 255" if white == 1 else ""
-    if not norm:
-        return f"    return {value}"
-    lines = ["    mean = torch.tensor(MEAN).view(-1, 1, 1)"]
-    if not norm.get("std"):
-        return "\n".join([*lines, f"    return {value} - mean"])
-    lines.append("    std = torch.tensor(STD).view(-1, 1, 1)")
-    return "\n".join([*lines, f"    return ({value} - mean) / std"])
-
-
-def _tuple(values: Any) -> str:
-    return "(" + ", ".join(number(v) for v in values) + ("," if len(values) == 1 else "") + ")"
-
-
-def _class_slots(
-    facts: Facts, recipe: Mapping[str, Any], losses: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    binary = facts.outputs == 1
-    names = recipe.get("classes")
-    softmax = "logits.softmax(1)"
-    return {
-        "classes": Code(str(2 if binary else facts.outputs)),
-        "ignore": Code(str(next(iter(losses.values()))["ignore_index"])),
-        "class_names": Code(block("CLASS_NAMES", [lit(n) for n in names])) if names else "",
-        "probabilities": Code("logits.sigmoid()" if binary else softmax),
-        "labels": Code("probabilities[:, 0] > 0.5" if binary else "probabilities.argmax(1)"),
-    }
-
-
-def _size_slots(domain: Domain, facts: Facts) -> dict[str, Any]:
-    height, width = (_size_name(s, n) for s, n in ((facts.height, "H"), (facts.width, "W")))
-    terms = [
-        f"{name} == {side}"
-        for name, side in ((height, facts.height), (width, facts.width))
-        if isinstance(side, int)
-    ]
-    known = {height, width, *CONSTRAINT_WORDS}
-    for text in domain.constraints():
-        if set(re.findall(r"[A-Za-z_]\w*", text)) <= known:
-            terms.append(_plain(text))
-    body = joined("return", terms or [f"min({height}, {width}) >= 1"], " and ")
-    margin = facts.margin or 0
-    return {
-        "height": Code(height),
-        "width": Code(width),
-        "accepts": Code(body),
-        "math_names": Code(", ".join(n for n in ("ceil", "floor") if f"{n}(" in body)),
-        "margin": Code(str(margin)) if margin else "",
-        "margin_import": Code("MARGIN, " if margin else ""),
-        "sampling_inputs": _import(
-            "inputs", SAMPLING_NAMES + (("MARGIN", "mirror") if margin else ())
-        ),
-        "scene": Code(
-            "(args.crop[0] - 2 * MARGIN, args.crop[1] - 2 * MARGIN) if args.crop else (96, 96)"
-            if margin
-            else "args.crop or (96, 96)"
-        ),
-    }
-
-
-def _size_name(side: DimLike, fallback: str) -> str:
-    if isinstance(side, Dim):
-        names = sorted(symbols(side))
-        return names[0] if names else fallback
-    return fallback
-
-
-def _plain(text: str) -> str:
-    """A constraint, which Python reads as it is written; anything unexpected is refused."""
-    if not re.fullmatch(r"[\w\s+*/%()=<>!,.-]+", text):
-        raise ValueError(f"not a constraint: {text!r}")
-    return f"({text})" if " or " in text else text
 
 
 def _output_slots(outputs: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
@@ -266,75 +183,85 @@ def _training_slots(
     weights = weighting(losses)
     counted, grouped = isinstance(weights, str), bool(recipe.get("groups"))
     augment = recipe.get("augment") or {}
+    stages = stages_slots(graph, recipe, losses)
+    margin = facts.margin or 0
     stdlib = [
         "import argparse",
         *(["import json"] if counted else []),
         "import math",
         "import os",
         "import sys",
-        "from dataclasses import asdict",
-        *(["from fnmatch import fnmatchcase"] if grouped else []),
+        f"from collections.abc import {'Callable, ' if stages['schedule_first'] else ''}Iterator",
+        "from dataclasses import asdict, dataclass",
+        *(
+            ["from fnmatch import fnmatchcase"]
+            if grouped or "fnmatchcase" in stages["freezes"]
+            else []
+        ),
         "from pathlib import Path",
         "from typing import Any",
     ]
     return {
         "stdlib": Code("\n".join(stdlib)),
-        "own_imports": _own_imports(facts, weights, graph.name),
+        "own_imports": _own_imports(facts, weights, "IGNORE" in stages["accumulate"], graph.name),
         "knobs": recipe_code.knobs(recipe, weights),
-        "schedule": recipe_code.schedule(recipe),
+        **schedule_code.slots(recipe),
         "groups": Code(recipe_code.GROUPS) if grouped else "",
         "group_rate": Code('lr * group["factor"]' if grouped else "lr"),
         "recompute_bn": Code(recipe_code.RECOMPUTE_BN) if recipe.get("recompute_bn") else "",
         "class_weights": recipe_code.class_weights(weights) if counted else "",
         "weights_line": Code(_weights_line(weights)) if weights else "",
-        "pass_weights": Code("".join(f", {name}" for name in arguments_of(losses))),
+        "pass_weights": Code("".join(f", {_ARGUMENTS[name]}" for name in arguments_of(losses))),
         "optimizer": recipe_code.optimizer(recipe),
         "length": Code("max_steps" if recipe.get("max_steps") else "epochs"),
-        "scale": Code("SCALE" if augment.get("scale") else "None"),
-        "flip": Code(str(bool(augment.get("flip")))),
+        "sampling_inputs": import_line("inputs", augment_code.inputs(augment, margin)),
+        **augment_code.slots(augment, facts.channels, margin),
+        "synchronized": Code("yes" if any(n.op.synchronized for n in graph.nodes) else ""),
+        **stages,
         "ddp_unused": Code("" if single else ", find_unused_parameters=True"),
     }
 
 
+_ARGUMENTS = {"weights": "job.weights", "borders": "borders"}  # what train.py gives total_loss
+
+
 def _border_slots(losses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """How the weights near borders travel from sampling.py, which makes them, to the loss."""
-    if border_weight(losses) is None:
-        return {"borders": "", "batch_names": Code("images, masks, picked")}
-    return {"borders": Code("yes"), "batch_names": Code("images, masks, picked, borders")}
+    names = ["images", "masks", "picked"]
+    types, text = ["Tensor", "Tensor", "list[int]"], "Images, label maps, numbers of the images"
+    borders = border_weight(losses) is not None
+    if borders:
+        names, types = [*names, "borders"], [*types, "Tensor"]
+        text += ", weights near borders"
+    return {
+        "borders": Code("yes" if borders else ""),
+        "batch_names": Code(", ".join(names)),
+        "part_names": Code(", ".join(names).replace("picked", "_")),
+        "batch_type": Code(f"tuple[{', '.join(types)}]"),
+        "batch_text": Code(text),
+    }
 
 
-def _own_imports(facts: Facts, weights: Any, model: str) -> list[Code]:
+def _own_imports(facts: Facts, weights: Any, ignore: bool, model: str) -> list[Code]:
     """What train.py takes from the files beside it."""
     counted = isinstance(weights, str)
-    data = ["KINDS", "fingerprint", "open_split"]
-    data += ["Split", "count_labels", "read_pair"] if counted else []
+    data = ["KINDS", "Split", "fingerprint", "open_split"]
+    data += ["count_labels", "read_pair"] if counted else []
     data += ["median_frequency"] if weights == "median_frequency" else []
     losses = ["total_loss", *(["inverse_log"] if weights == "inverse_log" else [])]
     inputs = ["accepted_size", "accepts"]
+    inputs += ["IGNORE"] if ignore else []
     inputs += ["MARGIN"] if facts.margin else []
     return [
-        _import("checkpoints", CHECKPOINT_NAMES),
-        _import("data", data),
-        _import("inputs", inputs),
-        _import("losses", losses),
-        _import("model", [model]),
-        _import("runtime", RUNTIME_NAMES),
-        _import("sampling", ["Picks", "Samples"]),
-        _import("scoring", ["evaluate", "scores"]),
+        import_line("checkpoints", CHECKPOINT_NAMES),
+        import_line("data", data),
+        import_line("inputs", inputs),
+        import_line("losses", losses),
+        import_line("model", [model]),
+        import_line("runtime", RUNTIME_NAMES),
+        import_line("sampling", ["Picks", "Samples"]),
+        import_line("scoring", ["evaluate", "scores"]),
     ]
-
-
-def _import(module: str, names: Iterable[str]) -> Code:
-    ordered = sorted(names, key=_import_key)
-    line = f"from {module} import {', '.join(ordered)}"
-    if len(line) <= WIDTH:
-        return Code(line)
-    return Code(f"from {module} import (\n" + "".join(f"    {n},\n" for n in ordered) + ")")
-
-
-def _import_key(name: str) -> tuple[int, str]:
-    """Constants, classes, functions: the order ruff sorts imported names in."""
-    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
 
 
 def _weights_line(weights: Any) -> str:

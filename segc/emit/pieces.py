@@ -6,7 +6,7 @@ Only text made here may be printed by the templates: see `Code`.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 WIDTH = 100
@@ -80,3 +80,17 @@ def block(name: str, items: Sequence[str], comment: str = "") -> str:
         return line + note
     rows = "".join(f"    {item},\n" for item in items)
     return f"{name} = ({note}\n{rows})"
+
+
+def import_line(module: str, names: Iterable[str]) -> Code:
+    """`from module import a, b`, or one name a line."""
+    ordered = sorted(names, key=_import_key)
+    line = f"from {module} import {', '.join(ordered)}"
+    if len(line) <= WIDTH:
+        return Code(line)
+    return Code(f"from {module} import (\n" + "".join(f"    {n},\n" for n in ordered) + ")")
+
+
+def _import_key(name: str) -> tuple[int, str]:
+    """Constants, classes, functions: the order ruff sorts imported names in."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)

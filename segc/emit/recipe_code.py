@@ -1,4 +1,4 @@
-"""Source text for the parts of train.py that a recipe decides: schedule, optimizer, groups.
+"""Source text for the parts of train.py that a recipe decides: optimizer, groups, constants.
 
 Each function answers formatted Python (a fixed point of `ruff format`, 100 columns) that holds
 only what this recipe uses.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from segc.emit import augment_code, schedule_code
 from segc.emit.pieces import Code, block, call, lit, number
 
 # --- class weights --------------------------------------------------------------------------
@@ -66,20 +67,7 @@ def recompute_batch_norm(
         norm.momentum = momentum'''
 
 
-# --- schedule, optimizer, groups ------------------------------------------------------------
-
-
-def schedule(recipe: Mapping[str, Any]) -> Code:
-    """`decay(step, steps)`: the factor of the base learning rate."""
-    ((kind, _),) = recipe["schedule"].items()
-    text, result = {
-        "constant": ("constant", "1.0"),
-        "poly": ("polynomial to zero", "(1 - step / steps) ** POWER"),
-        "step": ("dropped by GAMMA every DROP_EVERY steps", "GAMMA ** (step // DROP_EVERY)"),
-        "cosine": ("half a cosine to zero", "0.5 * (1 + math.cos(math.pi * step / steps))"),
-    }[kind]
-    doc = f'    """Factor of the learning rate at a step: {text}."""'
-    return Code(f"def decay(step: int, steps: int) -> float:\n{doc}\n    return {result}")
+# --- optimizer, groups ----------------------------------------------------------------------
 
 
 def optimizer(recipe: Mapping[str, Any]) -> Code:
@@ -119,10 +107,13 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
 def knobs(recipe: Mapping[str, Any], weights: Sequence[float] | str | None) -> Code:
     """The constants at the top of train.py, each with its unit or reason."""
     lines = _length_knobs(recipe) + _rate_knobs(recipe)
-    augment = recipe.get("augment") or {}
-    if augment.get("scale"):
-        low, high = augment["scale"]
-        lines.append(f"SCALE = ({number(low)}, {number(high)})  # range of the random resize")
+    lines += augment_code.knobs(recipe.get("augment") or {})
+    if recipe.get("accumulate", 1) > 1:
+        about = "parts a batch is taken in; their gradients are added"
+        lines.append(f"ACCUMULATE = {recipe['accumulate']}  # {about}")
+    if recipe.get("clip_norm"):
+        value = number(recipe["clip_norm"])
+        lines.append(f"CLIP_NORM = {value}  # largest norm of all gradients together")
     if recipe.get("recompute_bn"):
         lines.append(f"BN_BATCHES = {recipe['recompute_bn']}  # to estimate batch norm on")
     if recipe.get("groups"):
@@ -157,12 +148,7 @@ def _rate_knobs(recipe: Mapping[str, Any]) -> list[str]:
         first, second = (number(b) for b in values["betas"])
         lines.append(f"BETAS = ({first}, {second})  # decay of the first and second moments")
     lines.append(f"WEIGHT_DECAY = {number(values['weight_decay'])}  # L2 penalty")
-    ((kind, values),) = recipe["schedule"].items()
-    if kind == "poly":
-        lines.append(f"POWER = {number(values['power'])}  # of the decay to zero")
-    if kind == "step":
-        lines.append(f"DROP_EVERY = {values['size']:_}  # steps")
-        lines.append(f"GAMMA = {number(values['gamma'])}  # factor of a drop")
+    lines += schedule_code.knobs(recipe)
     return lines
 
 

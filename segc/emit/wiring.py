@@ -62,7 +62,15 @@ class Wiring(Values):
         numbered = all(p.name == str(n) for n, p in enumerate(box.parts))
         if not numbered or not all(self.has_module(p, box) for p in box.parts):
             return "nn.ModuleDict"
-        return "nn.Sequential" if all(self.one_input(p) for p in box.parts) else "nn.ModuleList"
+        chain = all(self.one_input(p) for p in box.parts) and not self._parallel(box)
+        return "nn.Sequential" if chain else "nn.ModuleList"
+
+    def _parallel(self, box: Part) -> bool:
+        """Branches that all read one value: no chain, whatever each could be."""
+        if box.optional or len(box.parts) < 2:
+            return False
+        own = all(p.kind in ("class", "box") or _has_weights(p) for p in box.parts)
+        return own and len({self.entry(p) for p in box.parts}) == 1
 
     def has_module(self, part: Part, box: Part | None = None) -> bool:
         """The part can be an item of a container, keeping the numbers of those after it."""
@@ -278,3 +286,7 @@ class Wiring(Values):
         if self.is_module(part) and not part.key.stateful:
             return Call(Self(), (X(0),))
         return next(t for t in self.trees(part, "expr") if t is not None)
+
+
+def _has_weights(part: Part) -> bool:
+    return part.kind == "node" and bool(part.key.stateful)

@@ -90,6 +90,19 @@ class BatchNorm2d(_BatchNorm):
         return self.checked(need, x)
 
 
+@op("sync_batch_norm2d")
+class SyncBatchNorm2d(BatchNorm2d):
+    """A batch norm over the images of all processes (torch.nn.SyncBatchNorm).
+
+    y[c] = weight[c] * (x[c] - mean[c]) / sqrt(var[c] + eps) + bias[c]
+    x: [N, C, H, W] -> [N, C, H, W]; equal to batch_norm2d in evaluation and in a single process,
+    on the CPU too; several processes need a GPU each
+    """
+
+    layer, word = "nn.SyncBatchNorm", "sync batch norm"
+    synchronized = True
+
+
 @op("frozen_batch_norm2d")
 class FrozenBatchNorm2d(Op):
     """A batch norm that never changes (torchvision.ops.FrozenBatchNorm2d): buffers, no weights.

@@ -17,7 +17,7 @@ from segc.source import Source
 MAX_DEPTH = 8
 MAX_SIZE = 4 << 20  # characters of all included files
 _T = TypeVar("_T")
-BLOCK_FILE_KEYS = ("segc", "title", "source", "notes", "use", "blocks")
+BLOCK_FILE_KEYS = ("segc", "title", "source", "notes", "use", "blocks", "weights")
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Files:
     open: list[str] = field(default_factory=list)  # the chain being read, to find cycles
     libraries: dict[str, dict[str, BlockDecl]] = field(default_factory=dict)  # those read, by file
     named: dict[tuple[str, str], Source] = field(default_factory=dict)  # by file and name in it
+    weights: dict[str, YNode] = field(default_factory=dict)  # `weights:` of those read, by file
     size: int = 0  # characters read so far
 
     def document(self, source: Source) -> Mapping_ | None:
@@ -98,6 +99,8 @@ class Files:
             self._use(entries["use"][1], found)
         if "blocks" in entries and as_mapping(entries["blocks"][1], "`blocks`", self.report):
             found.update(read_blocks(entries["blocks"][1], found, self.report))
+        if "weights" in entries:
+            self.weights[source.file] = entries["weights"][1]
         return found
 
     def _nested(self, node: YNode, source: Source, read: Callable[[Source], _T]) -> _T | None:

@@ -6,6 +6,7 @@ What each key takes stands in recipe_table.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from segc.diag import Report, did_you_mean
@@ -31,14 +32,41 @@ def read_recipe(node: YNode, report: Report) -> Data:
     reader = Reader(report)
     found = reader.section(node, RECIPE, "`recipe`", "")
     found = {key: value for key, value in found.items() if value is not None}
-    if "max_steps" in found and "epochs" in found:
-        place = reader.locs.get("epochs")
-        report.error("SEG603", "both `max_steps` and `epochs` are given", place, hint="keep one")
-    scale = (found.get("augment") or {}).get("scale")
-    if scale and scale[0] > scale[1]:
-        place = reader.locs.get("augment.scale")
-        report.error("SEG105", "`scale` is [smallest, largest]", place, hint="swap the numbers")
+    _one_length(found, "", reader)
+    _check_milestones(found, "", reader)
+    for index, stage in enumerate(found.get("stages") or ()):
+        _one_length(stage, f"stages.{index}.", reader)
+        _check_milestones(stage, f"stages.{index}.", reader)
+    _check_augment(found.get("augment") or {}, reader.locs, report)
     return Data(found, reader.locs)
+
+
+def _one_length(section: Mapping[str, Any], path: str, reader: Reader) -> None:
+    """A recipe or stage is so many steps or so many epochs long."""
+    if section.get("max_steps") and section.get("epochs"):
+        place = reader.locs.get(f"{path}epochs")
+        text = "both `max_steps` and `epochs` are given"
+        reader.report.error("SEG603", text, place, hint="keep one")
+
+
+def _check_augment(values: Mapping[str, Any], locs: Mapping[str, Loc], report: Report) -> None:
+    ranges = {"scale": values.get("scale"), "blur.sigma": (values.get("blur") or {}).get("sigma")}
+    for path, given in ranges.items():
+        if given and given[0] > given[1]:
+            text = f"`{path.rpartition('.')[2]}` is [smallest, largest]"
+            report.error("SEG105", text, locs.get(f"augment.{path}"), hint="swap the numbers")
+    if values.get("scale") and values.get("scales"):
+        place = locs.get("augment.scales")
+        report.error("SEG603", "both `scale` and `scales` are given", place, hint="keep one")
+
+
+def _check_milestones(section: Mapping[str, Any], path: str, reader: Reader) -> None:
+    schedule = section.get("schedule") or {}
+    given = (schedule.get("milestones") or {}).get("at") or []
+    if given != sorted(set(given)):
+        place = reader.locs.get(f"{path}schedule.milestones.at")
+        text = "`at` is in ascending order"
+        reader.report.error("SEG105", text, place, hint="sort the numbers")
 
 
 class Reader:
@@ -83,6 +111,8 @@ class Reader:
     def value(self, node: YNode, f: Field, name: str, path: str) -> Any:
         """The value of one key, or None after a report."""
         if f.kind == "section":
+            if f.short and isinstance(node, Scalar):
+                node = _spelled_out(node, f)
             return self.section(node, f.fields, f"`{name}`", path + ".")
         if f.kind == "one_of":
             return self.one_of(node, f, name, path)
@@ -94,10 +124,14 @@ class Reader:
         if f.kind == "weights" and isinstance(node, Scalar):
             word = self.word(node, f, name)
             return None if word == "none" else word
+        if f.kind == "values":
+            return {key.text: self.plain(item) for key, item in self.mapping(node, f"`{name}`")}
         if f.kind == "when":
             return self.condition(node, name)
         if f.kind == "names":
             return [self.scalar(item, Field("text", ""), name) for item in self.items(node, name)]
+        if f.kind == "sides":
+            return self.sides(node, f, name)
         if f.kind in ("ints", "numbers", "weights"):
             return self.numbers(node, f, name)
         return self.scalar(node, f, name)
@@ -126,6 +160,15 @@ class Reader:
             key.text: self.section(value, f.fields[key.text].fields, f"`{key.text}`", inner + ".")
         }
 
+    def plain(self, node: YNode) -> Any:
+        """A number, text, true or false, or a list of them."""
+        if isinstance(node, Scalar):
+            return node.value
+        if isinstance(node, Sequence_):
+            return tuple(self.plain(item) for item in node.items)
+        self.report.error("SEG103", f"needs a plain value, got {_shown(node)}", node.loc)
+        return None
+
     def condition(self, node: YNode, name: str) -> bool:
         try:
             return bool(number(node, "bool", self.env))
@@ -148,6 +191,13 @@ class Reader:
         one = Field("int" if f.kind == "ints" else "number", f.doc, None, f.min, f.above, f.max)
         found = [self.scalar(item, one, name) for item in items]
         return None if not found or None in found else found
+
+    def sides(self, node: YNode, f: Field, name: str) -> list[int] | None:
+        """[shorter side] or [height, width]."""
+        if isinstance(node, Sequence_):
+            return self.numbers(node, replace(f, kind="ints", count=2), name)
+        side = self.scalar(node, replace(f, kind="int"), name)
+        return None if side is None else [side]
 
     def scalar(self, node: YNode, f: Field, name: str) -> Any:
         if f.kind == "word":
@@ -184,6 +234,12 @@ class Reader:
         hint = hint or f"one of {', '.join(str(c) for c in f.choices)}"
         self.report.error("SEG105", f"{_shown(node)} is not a `{name}`", node.loc, hint=hint)
         return None
+
+
+def _spelled_out(node: Scalar, f: Field) -> Mapping_:
+    """A bare number of a section as the mapping it stands for, every key at its place."""
+    keys = (Scalar(name, node.loc, name, False) for name in f.short)
+    return Mapping_(tuple((key, node) for key in keys), node.loc)
 
 
 _TYPES: dict[str, tuple[Any, str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +15,10 @@ class Field:
     """One key. `kind` says what it takes:
 
     int, number, bool, word (one of `choices`), text, output (name of an output), identifier; names
-    (list of texts); ints and numbers (lists, of `count` values if given); weights (a word of
-    `choices` or a list of numbers); when (an expression over the parameters); section (a mapping of
-    `fields`), sections (a list of them), one_of (a mapping with exactly one of `fields`, each a
+    (list of texts), values (names with plain values); ints and numbers (lists, of `count` values if
+    given); sides (an int, or two); weights (a word of `choices` or a list of numbers); when (an
+    expression over the parameters); section (a mapping of `fields`; a bare number gives those named
+    in `short`), sections (a list of them), one_of (a mapping with exactly one of `fields`, each a
     section). `min` is inclusive, `above` exclusive; both hold for every number.
     """
 
@@ -29,6 +31,7 @@ class Field:
     choices: tuple[Any, ...] = ()
     count: int | None = None
     fields: Mapping[str, Field] = field(default_factory=dict)
+    short: tuple[str, ...] = ()
 
 
 def _lr() -> Field:
@@ -37,6 +40,13 @@ def _lr() -> Field:
 
 def _decay(default: float) -> Field:
     return Field("number", "L2 penalty on the weights", default, min=0)
+
+
+def _adam(doc: str, decay: float) -> Field:
+    betas = Field("numbers", "decay of the moments", [0.9, 0.999], min=0, max=1, count=2)
+    return Field(
+        "section", doc, fields={"lr": _lr(), "betas": betas, "weight_decay": _decay(decay)}
+    )
 
 
 OPTIMIZERS = {
@@ -50,57 +60,199 @@ OPTIMIZERS = {
             "weight_decay": _decay(0.0),
         },
     ),
-    "adam": Field(
-        "section",
-        "Adam",
-        fields={
-            "lr": _lr(),
-            "betas": Field("numbers", "decay of the moments", [0.9, 0.999], min=0, max=1, count=2),
-            "weight_decay": _decay(0.0),
-        },
-    ),
-    "adamw": Field(
-        "section",
-        "Adam with decoupled weight decay",
-        fields={
-            "lr": _lr(),
-            "betas": Field("numbers", "decay of the moments", [0.9, 0.999], min=0, max=1, count=2),
-            "weight_decay": _decay(0.01),
-        },
-    ),
+    "adam": _adam("Adam", 0.0),
+    "adamw": _adam("Adam with decoupled weight decay", 0.01),
 }
+
+
+def _per() -> Field:
+    return Field(
+        "word", "whether it moves with every step or every epoch", "step", choices=("step", "epoch")
+    )
+
+
 SCHEDULES = {
     "constant": Field("section", "the base rate throughout"),
     "poly": Field(
         "section",
         "(1 - step / steps) ** power",
-        fields={"power": Field("number", "exponent", 0.9, above=0)},
+        fields={
+            "power": Field("number", "exponent", 0.9, above=0),
+            "per": _per(),
+            "every": Field("int", "steps (or epochs) for which a rate holds", 1, min=1),
+            "floor": Field(
+                "number", "the base rate falls no lower (another --lr scales it too)", 0.0, min=0
+            ),
+        },
     ),
     "step": Field(
         "section",
         "times gamma every `size` steps",
         fields={
-            "size": Field("int", "optimizer steps between drops", min=1),
+            "size": Field("int", "optimizer steps (or epochs) between drops", min=1),
             "gamma": Field("number", "factor of a drop", 0.1, above=0),
+            "per": _per(),
         },
     ),
-    "cosine": Field("section", "half a cosine wave down to zero"),
+    "milestones": Field(
+        "section",
+        "times gamma at each of the steps named",
+        fields={
+            "at": Field("ints", "optimizer steps (or epochs) of the drops, ascending", min=1),
+            "gamma": Field("number", "factor of a drop", 0.1, above=0),
+            "per": _per(),
+        },
+    ),
+    "cosine": Field("section", "half a cosine wave down to zero", fields={"per": _per()}),
+}
+
+
+def _probability() -> Field:
+    return Field("number", "share of the images it is done to", 1.0, above=0, max=1)
+
+
+def _jitter(doc: str, most: float | None = None) -> Field:
+    return Field("number", doc, 0.0, min=0, max=most)
+
+
+AUGMENT = {
+    "resize": Field("sides", "the shorter side, or height and width, at scale 1, pixels", None, 1),
+    "scale": Field("numbers", "range of a random resize", None, above=0, count=2),
+    "scales": Field("numbers", "factors one of which resizes the image", None, above=0),
+    "rotate": Field(
+        "section",
+        "turn the image about its centre",
+        None,
+        fields={
+            "degrees": Field("number", "largest angle either way", above=0, max=180),
+            "probability": _probability(),
+        },
+        short=("degrees",),
+    ),
+    "shift": Field("number", "pixels the window moves at most, either way", None, above=0),
+    "elastic": Field(
+        "section",
+        "displace a grid of points over the window, and what lies between smoothly with them",
+        None,
+        fields={
+            "grid": Field("int", "points along each side", 3, min=2),
+            "sigma": Field("number", "deviation of the displacements, pixels", 10.0, min=0),
+        },
+    ),
+    "flip": Field("bool", "mirror half of the images left to right", False),
+    "color_jitter": Field(
+        "section",
+        "factors within 1 - x to 1 + x, in random order; hue turns by a share of the circle",
+        None,
+        fields={
+            "brightness": _jitter("of all channels"),
+            "contrast": _jitter("about the mean grey level"),
+            "saturation": _jitter("away from grey"),
+            "hue": _jitter("turned by at most this share of the circle", 0.5),
+        },
+        short=("brightness", "contrast", "saturation", "hue"),
+    ),
+    "blur": Field(
+        "section",
+        "Gaussian blur",
+        None,
+        fields={
+            "sigma": Field("numbers", "range of the deviation, pixels", above=0, count=2),
+            "probability": _probability(),
+        },
+    ),
+}
+
+
+def _sigma(what: str) -> Field:
+    return Field("number", f"standard deviation in {what}", above=0)
+
+
+def _kernel(joined: str, **more: Field) -> Field:
+    weight = Field("number", "weight of the kernel", min=0)
+    fields = {"weight": weight, "xy": _sigma("pixels"), **more}
+    return Field("section", f"joins pixels that are {joined}", fields=fields)
+
+
+def _section(doc: str, **fields: Field) -> Field:
+    return Field("section", doc, None, fields=fields)
+
+
+def _size(doc: str) -> Field:
+    return Field("ints", f"height and width, pixels: {doc}", min=1, count=2)
+
+
+INFERENCE: dict[str, Field] = {
+    "crf": _section(
+        "dense CRF over the probabilities (--crf)",
+        bilateral=_kernel("near and alike in colour", rgb=_sigma("levels of 0 to 255")),
+        gaussian=_kernel("near"),
+        iterations=Field("int", "mean-field steps", 10, min=1),
+    ),
+    "tile": _section(
+        "overlapping tiles, mirrored at the border of the image (--tile)",
+        size=_size("what one tile labels"),
+        overlap=Field("int", "context around a tile, pixels, where layers pad", 0, min=0),
+    ),
+    "slide": _section(
+        "a window that slides over the image, averaged by visits (--slide)",
+        crop=_size("the window"),
+        stride=Field("number", "step as a share of the window", 2 / 3, above=0, max=1),
+    ),
+    "samples": Field("int", "passes with dropout alive (--samples)", None, min=2),
+    "scales": Field("numbers", "resized images to average over (--scales)", None, above=0),
+    "average": Field(
+        "word",
+        "what is averaged over scales and flips",
+        "probabilities",
+        choices=("probabilities", "log_probabilities"),
+    ),
+}
+_LENGTH = {
+    "max_steps": Field("int", "length of the training, optimizer steps", None, min=1),
+    "epochs": Field("int", "length of the training, passes over the training set", None, min=1),
+}
+_BATCH = Field("int", "images per step, all processes together", None, min=1)
+_CROP = Field("ints", "height and width the network trains on, pixels", None, min=1, count=2)
+_SCHEDULE = Field("one_of", "learning rate over the steps", None, fields=SCHEDULES)
+STAGE: dict[str, Field] = {
+    "name": Field("text", "of the stage, and of its run directory"),
+    "network": Field("text", "another spec of the folder that is trained in this stage", None),
+    "params": Field("values", "values of that network's parameters", None),
+    **_LENGTH,
+    "lr": Field("number", "base learning rate", None, above=0),
+    "schedule": _SCHEDULE,
+    "batch_size": _BATCH,
+    "crop": _CROP,
+    "freeze": Field("names", "patterns of names of parameters that are not trained", None),
+    "freeze_bn": Field("bool", "batch norms keep statistics and weights", False),
+    "starts_from": Field(
+        "word", "which weights of the stage before", "best", choices=("best", "last")
+    ),
 }
 RECIPE: dict[str, Field] = {
     "optimizer": Field("one_of", "how weights follow gradients", None, fields=OPTIMIZERS),
-    "schedule": Field("one_of", "learning rate over the steps", None, fields=SCHEDULES),
-    "max_steps": Field("int", "length of the training, optimizer steps", None, min=1),
-    "epochs": Field("int", "length of the training, passes over the training set", None, min=1),
-    "batch_size": Field("int", "images per step, all processes together", None, min=1),
-    "crop": Field("ints", "height and width the network trains on, pixels", None, min=1, count=2),
+    "schedule": _SCHEDULE,
+    "warmup": Field(
+        "section",
+        "the rate grows linearly to the schedule's at first",
+        None,
+        fields={
+            "steps": Field("int", "optimizer steps it takes", min=1),
+            "factor": Field("number", "share of the rate at step 0", 0.01, min=0, max=1),
+        },
+        short=("steps",),
+    ),
+    **_LENGTH,
+    "batch_size": _BATCH,
+    "accumulate": Field("int", "parts a batch is taken in, their gradients added", None, min=1),
+    "clip_norm": Field("number", "largest norm of all gradients together", None, above=0),
+    "crop": _CROP,
     "augment": Field(
         "section",
         "random changes of the training images",
         None,
-        fields={
-            "scale": Field("numbers", "range of a random resize", None, above=0, count=2),
-            "flip": Field("bool", "mirror half of the images left to right", False),
-        },
+        fields=AUGMENT,
     ),
     "input": Field(
         "section",
@@ -136,7 +288,17 @@ RECIPE: dict[str, Field] = {
         None,
         min=1,
     ),
+    "stages": Field(
+        "sections",
+        "parts of the training, each from the weights of the one before; what a stage leaves out "
+        "is the recipe's",
+        None,
+        fields=STAGE,
+    ),
     "classes": Field("names", "names of the classes, in the order of their ids", None),
+    "inference": Field(
+        "section", "what eval.py and predict.py offer beyond one pass", None, fields=INFERENCE
+    ),
 }
 
 
@@ -166,7 +328,7 @@ def _field_schema(f: Field) -> dict[str, Any]:
 def _kind_schema(f: Field) -> dict[str, Any]:
     bounds = {"minimum": f.min, "exclusiveMinimum": f.above, "maximum": f.max}
     limits = {key: bound for key, bound in bounds.items() if bound is not None}
-    number = {"type": "integer" if f.kind in ("int", "ints") else "number", **limits}
+    number = {"type": "integer" if f.kind in ("int", "ints", "sides") else "number", **limits}
     length = {"minItems": f.count, "maxItems": f.count} if f.count else {"minItems": 1}
     numbers = {"type": "array", "items": number, **length}
     match f.kind:
@@ -174,6 +336,9 @@ def _kind_schema(f: Field) -> dict[str, Any]:
             return number
         case "ints" | "numbers":
             return numbers
+        case "sides":
+            pair = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
+            return {"oneOf": [number, pair]}
         case "bool":
             return {"type": "boolean"}
         case "word":
@@ -182,6 +347,8 @@ def _kind_schema(f: Field) -> dict[str, Any]:
             return {"oneOf": [{"enum": list(f.choices)}, numbers]}
         case "text" | "output":
             return {"type": "string"}
+        case "values":
+            return {"type": "object", "additionalProperties": {"type": [*_PLAIN, "array"]}}
         case "identifier":
             return {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,62}$"}
         case "when":
@@ -191,8 +358,20 @@ def _kind_schema(f: Field) -> dict[str, Any]:
         case "sections":
             return {"type": "array", "items": section_schema(f.fields)}
         case "section":
-            return section_schema(f.fields)
+            return _short_schema(f)
     return _one_of_schema(f)
+
+
+def _short_schema(f: Field) -> dict[str, Any]:
+    """A section, or the number that stands for the fields in `short`."""
+    section = section_schema(f.fields)
+    if not f.short:
+        return section
+    tightest = min((f.fields[name] for name in f.short), key=lambda one: one.max or math.inf)
+    return {"oneOf": [_kind_schema(tightest), section]}
+
+
+_PLAIN = ("number", "boolean", "string")
 
 
 def _one_of_schema(f: Field) -> dict[str, Any]:

@@ -30,6 +30,7 @@ TOP_LEVEL: dict[str, str] = {
     "outputs": "the values the network returns, by name",
     "losses": "training losses, by name",
     "recipe": "how the network is trained",
+    "weights": "layouts of known checkpoints: their names for the layers of this network",
 }
 BLOCK_KEYS: dict[str, str] = {
     "doc": "one sentence on what the block is",

@@ -1,10 +1,10 @@
 """`extends`: a variant states only what differs; the two documents are merged key by key.
 
-`params`, `outputs`, `losses`, `init` and `blocks` merge by name; `recipe` by key, and by key again
-inside it; a parameter given as a plain value changes the default and keeps range and choices.
-`layers` merge by name: an entry with op, block or use replaces the layer, one without changes the
-keys it states, `{remove: true}` drops it, a new one goes to the end or `after:` another. Block
-files of both are used. `name:` with nothing behind it removes an entry.
+`params`, `outputs`, `losses`, `init`, `blocks` and `weights` merge by name; `recipe` by key, and
+by key again inside it; a parameter given as a plain value changes the default and keeps range and
+choices. `layers` merge by name: an entry with op, block or use replaces the layer, one without
+changes the keys it states, `{remove: true}` drops it, a new one goes to the end or `after:`
+another. Block files of both are used. `name:` with nothing behind it removes an entry.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from segc.read.yaml import Mapping_, Scalar, Sequence_
 YNode = Scalar | Mapping_ | Sequence_
 Entry = tuple[Scalar, YNode]
 _ONE_OF = frozenset(("optimizer", "schedule"))  # sections of the recipe that are one thing
-_BY_NAME = frozenset(("params", "outputs", "losses", "init", "blocks"))
+_BY_NAME = frozenset(("params", "outputs", "losses", "init", "blocks", "weights"))
 
 
 def merge(base: Mapping_, variant: Mapping_, report: Report) -> Mapping_:

@@ -15,6 +15,7 @@ from segc.rules.fold_scale import fold_scale
 from segc.rules.merge_crops import merge_crops
 from segc.rules.nails_conv import nails_conv
 from segc.rules.nearest_conv import nearest_conv
+from segc.rules.relu_in_place import relu_in_place
 from segc.rules.shuffle_deconv import shuffle_deconv
 from segc.rules.split_concat_conv import split_concat_conv
 from segc.rules.stack_convs import stack_convs
@@ -37,6 +38,7 @@ RULES: tuple[Rule, ...] = (
     Rule("shuffle_deconv", "all", shuffle_deconv),
     Rule("stack_convs", "all", stack_convs),
     Rule("dilated_taps", "all", dilated_taps),
+    Rule("relu_in_place", "safe", relu_in_place),  # last: which layers there are is settled
 )
 
 __all__ = ["RULES"]

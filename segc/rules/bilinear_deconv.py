@@ -23,13 +23,16 @@ from segc.rules.common import beside, layer
 
 def bilinear_deconv(checked: Checked, node: Node) -> Rewrite | Skip | None:
     """A transposed convolution that only interpolates, as an interpolation."""
-    op = node.op
-    if not isinstance(op, ConvTranspose2d) or "bilinear" not in (node.init.get("weight") or ()):
+    op, owner = node.op, checked.graph.by_name[node.shared or node.name]
+    if not isinstance(op, ConvTranspose2d) or "bilinear" not in (owner.init.get("weight") or ()):
         return None
-    why = _other(checked, node, op)
+    why = None if owner.freeze else "its weights are trained, they only start as bilinear ones"
+    why = why or _other(checked, node, op)
     geometry = None if why else _geometry(op)
     if why or geometry is None:
-        return Skip(node.name, why or "its window is not twice its stride, or twice less one")
+        return Skip(
+            node.name, why or "its window is not twice an even stride, or twice any less one"
+        )
     scale, corners, cut = geometry
     rim, up = (beside(checked.graph, node, s) for s in ("rim", "up"))
     target = {"grow": scale, "align_corners": True} if corners else {"scale_factor": scale}
@@ -43,8 +46,6 @@ def bilinear_deconv(checked: Checked, node: Node) -> Rewrite | Skip | None:
 
 def _other(checked: Checked, node: Node, op: ConvTranspose2d) -> str | None:
     """What else the layer does than to interpolate each channel."""
-    if not node.freeze:
-        return "its weights are trained, they only start as bilinear ones"
     if op.bias or op.dilation != (1, 1) or op.output_padding != (0, 0):
         return "it has a bias, a dilation or output padding"
     channels = checked.shape(node.inputs[0])[1]

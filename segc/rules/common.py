@@ -12,6 +12,7 @@ from segc.patterns import (
     layer,
     made_by,
     plain_window,
+    reach,
     read_elsewhere,
     sides,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "layer",
     "maker",
     "plain_window",
+    "reach",
     "read_elsewhere",
     "resized",
     "seen_from",

@@ -1,10 +1,14 @@
 """dilated conv => the same, its taps one by one where the map is small
 
 At dilation d the tap n steps from the centre meets an H x W map in max(0, H - d n) rows; the other
-products are with the zeros around it. Where less than 3/5 of all products are on the map, each tap
-is a 1x1 convolution of the part it meets, added to the result; one that meets nothing is left
-out. Which way is decided when it runs, from the size of the map, so it is exact for every size.
-For stride 1, an odd window, one group, and padding that keeps the size.
+products are with the zeros around it. Where less than a quarter of all products are on the map,
+each tap is a 1x1 convolution of the part it meets, added to the result; one that meets nothing is
+left out. Which way is decided when it runs, from the size of the map, so it is exact for every
+size. For stride 1, an odd window, one group, and padding that keeps the size.
+
+Measured on an x86 core, 2048 -> 256 channels at 32 x 32, contiguous: rate 12 (0.56 on the map)
+x0.7, rate 24 (0.25) x1.4, rate 36 (0.11) x3.8; at 64 x 64 rate 36 (0.39) x1.1. In channels_last
+oneDNN leaves out the products with padding by itself (rate 36 x0.7), so the layer stays as it was.
 """
 
 from __future__ import annotations

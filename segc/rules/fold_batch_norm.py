@@ -21,7 +21,7 @@ from segc.ops.conv import Conv2d, ConvTranspose2d
 from segc.rewrite import Move, Rewrite, Skip
 from segc.rules.common import read_elsewhere
 
-NORMS = ("batch_norm2d", "frozen_batch_norm2d")
+NORMS = ("batch_norm2d", "frozen_batch_norm2d", "sync_batch_norm2d")
 
 
 def fold_batch_norm(checked: Checked, node: Node) -> Rewrite | Skip | None:

@@ -18,7 +18,7 @@ from segc.ir import Node
 from segc.ops.conv import Conv2d, ConvTranspose2d
 from segc.ops.unpool import BedOfNails
 from segc.rewrite import Move, Rewrite, Skip
-from segc.rules.common import convolution, maker, plain_window, sides
+from segc.rules.common import convolution, maker, plain_window, reach, sides
 
 
 def nails_conv(checked: Checked, node: Node) -> Rewrite | Skip | None:
@@ -31,7 +31,7 @@ def nails_conv(checked: Checked, node: Node) -> Rewrite | Skip | None:
     if why:
         return Skip(node.name, why)
     (top, _), (left, _) = sides(op)
-    down, across = _reach(op)
+    down, across = reach(op)
     scale = nails.op.scale_factor
     transposed = ConvTranspose2d(
         out_channels=op.out_channels,
@@ -48,17 +48,11 @@ def nails_conv(checked: Checked, node: Node) -> Rewrite | Skip | None:
     return Rewrite(put={node.name: (new,)}, moves=(move,))
 
 
-def _reach(op: Conv2d) -> tuple[int, int]:
-    """Pixels from the first tap to the last, along both axes."""
-    (down, right), (height, width) = op.dilation, op.kernel_size
-    return down * (height - 1), right * (width - 1)
-
-
 def _far(op: Conv2d) -> str | None:
     """Why the padding does not fit a transposed convolution."""
-    for (before, after), reach in zip(sides(op), _reach(op), strict=True):
+    for (before, after), reaches in zip(sides(op), reach(op), strict=True):
         if before != after:
             return "it pads more on one side"
-        if before > reach:
+        if before > reaches:
             return "it pads by more than its window reaches"
     return None

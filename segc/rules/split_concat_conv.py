@@ -35,7 +35,7 @@ from segc.rules.common import (
     resized,
     seen_from,
 )
-from segc.rules.nearest_conv import COPIES, phases
+from segc.rules.nearest_conv import COPIES, of_small, unfit
 
 TARGETS = ("size", "scale_factor", "like", "grow", "align_corners")
 
@@ -93,9 +93,9 @@ def _can_move(checked: Checked, op: Conv2d, up: Node, resize: Interpolate) -> bo
         return False
     if op.kernel_size == (1, 1):
         return resize.mode in (*COPIES, "bilinear")
-    scale = integer_scale(checked, up)
     if resize.mode in COPIES:
-        return scale is not None and scale[0] == scale[1]
+        return unfit(checked, op, up) is None
+    scale = integer_scale(checked, up)
     if resize.mode != "bilinear" or resize.shrink:
         return False
     factor = resize.scale_factor
@@ -165,7 +165,10 @@ class _Split:
             self.new.append(small)
             return Ref(conv.name) if self._pixel(small) else self._again(conv, up)
         if resize.mode in COPIES:
-            return self._phases(conv, op, up)
+            small, move = of_small(self.checked, conv, op, up)
+            self.new.append(small)
+            self.moves.append(move)
+            return Ref(small.name)
         self.new.append(replace(conv, op=_upsampled(op, resize), inputs=up.inputs))
         self.moves.append(Move("tap_weights", (conv.name,)))
         return Ref(conv.name)
@@ -192,16 +195,6 @@ class _Split:
         name = self._free("up")
         self.new.append(layer(self.node, name, up.op, Ref(conv.name), *up.inputs[1:]))
         return Ref(name)
-
-    def _phases(self, conv: Node, op: Conv2d, up: Node) -> Ref:
-        """Nearest: a convolution to all phases, shuffled, its rim cut off."""
-        scale = integer_scale(self.checked, up)
-        assert scale is not None
-        taken = tuple(n.name for n in self.new)
-        new, move = phases(self.checked, conv, op, up.inputs[0], scale[0], taken)
-        self.new += new
-        self.moves.append(move)
-        return Ref(new[-1].name)
 
 
 def _upsampled(op: Conv2d, resize: Interpolate) -> UpsampledConv2d:

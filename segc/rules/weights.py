@@ -71,27 +71,30 @@ def transpose_weights(state: dict[str, Tensor], layer: str, groups: int) -> None
     state[f"{layer}.weight"] = weight.flatten(0, 1).flip(2, 3).contiguous()
 
 
-def phase_weights(state: dict[str, Tensor], layer: str, scale: int, down: int, right: int) -> None:
-    """A convolution of a map enlarged by copies as the phases of a convolution of the small map.
+def spread_weights(
+    state: dict[str, Tensor],
+    layer: str,
+    groups: int,
+    scale: tuple[int, int],
+    dilation: tuple[int, int],
+) -> None:
+    """A convolution of a map enlarged by copies as a transposed one of the small map.
 
-    Taps (`down` and `right` pixels apart) that meet copies of one pixel add up.
+    Taps (`dilation` pixels apart) that meet copies of one pixel add up.
     """
     weight = state[f"{layer}.weight"]
     rows, columns = (
-        _phases(size, scale, rate).to(weight)
-        for size, rate in zip(weight.shape[2:], (down, right), strict=True)
+        _copied(size, copies, rate).to(weight)
+        for size, copies, rate in zip(weight.shape[2:], scale, dilation, strict=True)
     )
-    weight = torch.einsum("aut,bvr,citr->cabiuv", rows, columns, weight)
-    state[f"{layer}.weight"] = weight.flatten(0, 2).contiguous()
-    if f"{layer}.bias" in state:
-        state[f"{layer}.bias"] = state[f"{layer}.bias"].repeat_interleave(scale**2)
+    state[f"{layer}.weight"] = torch.einsum("ut,vr,oitr->oiuv", rows, columns, weight)
+    transpose_weights(state, layer, groups)
 
 
-def _phases(taps: int, scale: int, rate: int) -> Tensor:
-    """[scale, small taps, taps]: 1 where a tap of a phase meets a pixel of the small map."""
-    phase = torch.arange(scale)[:, None, None]
-    pixel = torch.arange((scale - 1 + rate * (taps - 1)) // scale + 1)[:, None]
-    return (phase + rate * torch.arange(taps)) // scale == pixel
+def _copied(taps: int, copies: int, rate: int) -> Tensor:
+    """[copies + rate * (taps - 1), taps]: 1 where a tap meets a copy."""
+    offset = torch.arange(copies + rate * (taps - 1))[:, None] - rate * torch.arange(taps)
+    return (offset >= 0) & (offset < copies)
 
 
 def shuffle_weights(state: dict[str, Tensor], layer: str) -> None:
@@ -130,8 +133,8 @@ def split_channels(
 
 
 def tap_weights(state: dict[str, Tensor], layer: str) -> None:
-    """The weight of a convolution as those of a 1x1 one for each of its taps (row, out, column)."""
-    weight = state.pop(f"{layer}.weight").permute(2, 0, 3, 1)
+    """The weight of a convolution as those of a 1x1 one for each of its taps (column, row, out)."""
+    weight = state.pop(f"{layer}.weight").permute(3, 2, 0, 1)
     state[f"{layer}.taps.weight"] = weight.flatten(0, 2)[:, :, None, None].contiguous()
 
 

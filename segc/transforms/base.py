@@ -107,7 +107,9 @@ def rewritten(
             break
         _check_shared(graph, put)
         sources = {graph.by_name[name].inputs[0] for name in put}
-        graph = _without_unread(substituted(graph, put), sources)
+        edited = _without_unread(substituted(graph, put), sources)
+        _check_groups(graph, edited)
+        graph = edited
     if graph is before and not switched_off(graph, path):
         where = f"`{path}`" if path else "the network"
         raise Problem("SEG210", f"there is no {what} in {where}", attr="layers")
@@ -120,6 +122,22 @@ def _check_shared(graph: Graph, put: Mapping[str, tuple[Node, ...]]) -> None:
         if node.shared and (node.name in put) != (node.shared in put):
             message = f"`{node.name}` shares the weights of `{node.shared}`, and only one of them"
             raise Problem("SEG210", f"{message} can be rewritten", attr="layers")
+
+
+def _check_groups(graph: Graph, edited: Graph) -> None:
+    """A group that is applied again has the same layers in all its applications."""
+    for path, scope in graph.scopes.items():
+        if not scope.shared or _inside(graph, path) != _inside(graph, scope.shared):
+            continue
+        if _inside(edited, path) != _inside(edited, scope.shared):
+            message = f"`{path}` applies `{scope.shared}` again, and only one of them"
+            raise Problem("SEG210", f"{message} can be rewritten", attr="layers")
+
+
+def _inside(graph: Graph, path: str) -> list[tuple[str, str, bool]]:
+    """The layers of a group: name, operator, whether it is there."""
+    found = (n for n in graph.nodes if within(n.name, path))
+    return [(n.name[len(path) :], n.op.name, n.absent) for n in found]
 
 
 def _without_unread(graph: Graph, sources: set[Ref]) -> Graph:

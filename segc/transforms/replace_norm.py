@@ -7,6 +7,8 @@ a batch norm and never changes them:
     y[c] = weight[c] * (x[c] - running_mean[c]) / sqrt(running_var[c] + eps) + bias[c],
 
 which is the batch norm in evaluation: exact for the same tensors, in training and evaluation alike.
+`sync` takes the statistics of training over the images of all processes (one GPU each); in
+evaluation and in a single process, on the CPU too, it is the batch norm. Names and tensors stay.
 """
 
 from __future__ import annotations
@@ -21,23 +23,37 @@ from segc.transforms.base import Transform, changed, members, transform, without
 from segc.transforms.types import Derived, derive
 
 BATCH = "batch_norm2d"
-NEW = {"group": "group_norm", "instance": "instance_norm2d", "frozen": "frozen_batch_norm2d"}
+NEW = {
+    "group": "group_norm",
+    "instance": "instance_norm2d",
+    "frozen": "frozen_batch_norm2d",
+    "sync": "sync_batch_norm2d",
+}
+KEPT = {  # attributes that mean the same in the new norm
+    "frozen": ("eps",),
+    "sync": ("eps", "momentum", "affine", "track_running_stats"),
+}
 
 
 @transform("replace_norm")
 class ReplaceNorm(Transform):
-    """Replace the batch norms of maps by group, instance or frozen batch norms.
+    """Replace the batch norms of maps by group, instance, frozen or synchronised batch norms.
 
     `group` (Wu and He 2018) and `instance` do not look at the batch, `frozen` is a batch norm whose
     statistics, weight and bias never change, as detectors and fine-tuned trunks have it. A frozen
     norm has buffers only: it loads a batch norm's checkpoint, and `init` does not concern it.
+    `sync` sees the images of all processes in training, where one GPU holds few; checkpoints fit.
+    train.py synchronises plain batch norms on several GPUs as well; this writes it into model.py.
+    `batch` changes nothing, so that a parameter of the spec can choose.
     """
 
-    norm: str = attr("what takes the place of batch norm", choices=tuple(NEW))
+    norm: str = attr("what takes the place of batch norm", choices=("batch", *NEW))
     layers: str | None = attr("the group whose norms are replaced; default: all", None)
     num_groups: int = attr("groups of channels, for `group`", 32, min=1)
 
     def apply(self, graph: Graph) -> Graph:
+        if self.norm == "batch":
+            return graph
         chosen = {n.name for n in members(graph, self.layers) if self._concerns(n)}
         if not chosen:
             where = f"`{self.layers}`" if self.layers else "the network"
@@ -75,13 +91,13 @@ class ReplaceNorm(Transform):
         return replace(node, op=op, init=init, freeze=freeze)
 
     def _operator(self, node: Node) -> Op:
-        names = ("eps", "affine") if self.norm != "frozen" else ("eps",)
+        names = KEPT.get(self.norm, ("eps", "affine"))
         values: dict[str, Any] = {k: node.op.values[k] for k in names if k in node.op.values}
         if self.norm == "group":
             values["num_groups"] = self.num_groups
         elif self.norm == "instance":
             values["affine"] = getattr(node.op, "affine", True)  # instance norm's default is none
-        elif not getattr(node.op, "track_running_stats", True):
+        elif self.norm == "frozen" and not getattr(node.op, "track_running_stats", True):
             message = f"`{node.name}` keeps no statistics that could be frozen"
             raise Problem("SEG210", message, attr="norm")
         return changed(node, NEW[self.norm], **values)

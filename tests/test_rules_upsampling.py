@@ -1,0 +1,207 @@
+"""Convolutions of enlarged maps: pointwise ones moved below, copies and nails left out."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import torch
+import torch.nn.functional as F
+from rules_kit import Case, compared, image, layer_text, only, placed, proved, spec
+
+from segc.rules.nearest_conv import phase_window
+from segc.rules.weights import phase_weights
+
+SIZES = ((5, 7), (1, 1), (2, 3), (1, 4), (8, 6))
+
+
+def two(rng: Random, low: int, high: int) -> tuple[int, int]:
+    """Two numbers, often equal."""
+    one = rng.randint(low, high)
+    return (one, one) if rng.random() < 0.6 else (one, rng.randint(low, high))
+
+
+def window(rng: Random, **changes: object) -> dict[str, object]:
+    """Attributes of a convolution of 4 channels to 4 channels at stride 1 over zeros."""
+    found: dict[str, object] = {
+        "out_channels": 4,
+        "kernel_size": two(rng, 1, 4),
+        "padding": rng.choice(("same", two(rng, 0, 4), 0, 1)),
+        "dilation": two(rng, 1, 3),
+        "groups": rng.choice((1, 1, 2, 4)),
+        "bias": rng.choice((None, False, True)),
+    }
+    return found | changes
+
+
+# --- 1x1 convolutions behind upsampling -------------------------------------------------------
+
+RESIZES: tuple[dict[str, object], ...] = (
+    {"scale_factor": 2},
+    {"scale_factor": 3, "mode": "nearest-exact"},
+    {"scale_factor": (1.5, 2.5), "mode": "nearest"},
+    {"scale_factor": 2, "mode": "bilinear"},
+    {"scale_factor": (3, 1.5), "mode": "bilinear", "align_corners": True},
+    {"scale_factor": 1.75, "mode": "bicubic"},
+    {"scale_factor": 2, "mode": "bicubic", "align_corners": True},
+    {"size": (11, 9), "mode": "bilinear"},
+    {"size": (4, 3), "mode": "nearest"},
+    {"like": "wide", "mode": "bilinear", "align_corners": True},
+    {"like": "wide", "mode": "bicubic"},
+    {"like": "wide", "mode": "nearest"},
+    {"grow": 3, "mode": "bilinear", "align_corners": True},
+    {"shrink": 2, "mode": "bicubic", "align_corners": True},
+    {"shrink": 2, "grow": 3, "mode": "bilinear", "align_corners": True},
+    {"scale_factor": 0.5, "mode": "bilinear", "antialias": True},
+    {"size": (3, 3), "mode": "area"},
+)
+WIDE = "  wide: {op: bed_of_nails, scale_factor: [2, 3]}\n"
+
+
+def pointwise(rng: Random) -> Case:
+    resize = rng.choice(RESIZES)
+    attributes = window(rng, kernel_size=1, dilation=1, padding=rng.choice((0, 0, 0, "same", 1)))
+    attributes |= rng.choice(({}, {}, {"stride": 2, "padding": 0}, {"padding_mode": "reflect"}))
+    if attributes["padding"] == 1:
+        attributes.pop("padding_mode", None)
+    up, conv = layer_text("interpolate", **resize), layer_text("conv2d", **attributes)
+    fires = attributes["padding"] != 1 and "stride" not in attributes
+    fires = fires and "padding_mode" not in attributes
+    fires = fires and not resize.get("antialias") and resize.get("mode") != "area"
+    if "like" in resize:
+        layers = f"{WIDE}  up: {up[:-1]}, from: image}}\n  out: {conv}"
+        return Case(layers, "out", fires, SIZES)
+    if rng.random() < 0.3:
+        layers = f"  up: {up}\n  conv: {conv}\n  other: {conv[:-1]}, from: up}}"
+        return Case(f"{layers}\n  out: {{op: add, from: [conv, other]}}", "out", fires, SIZES)
+    layers, out = placed(rng, [up, conv])
+    return Case(layers, out, fires, SIZES)
+
+
+def test_pointwise_convolutions_move_below() -> None:
+    seen = proved("commute_pointwise", pointwise, 300)
+    assert seen["fired"] > 120
+    assert len(seen) >= 5
+
+
+def test_a_moved_convolution_works_on_the_small_map() -> None:
+    layers = """
+  up: {op: interpolate, scale_factor: 4}
+  out: {op: conv2d, out_channels: 4, kernel_size: 1}"""
+    done, error = compared(spec(layers, "out"), only("commute_pointwise"), [image(3, 5)])
+    assert error <= 1e-9
+    assert [n.op.name for n in done.checked.graph.nodes] == ["conv2d", "interpolate"]
+
+
+# --- bed of nails -------------------------------------------------------------------------------
+
+
+def nails(rng: Random) -> Case:
+    attributes = window(rng)
+    attributes |= rng.choice(({}, {}, {}, {"stride": 2}, {"padding_mode": "reflect"}))
+    if "stride" in attributes and attributes["padding"] == "same":
+        attributes["padding"] = 0
+    up = layer_text("bed_of_nails", scale_factor=two(rng, 1, 3))
+    layers, out = placed(rng, [up, layer_text("conv2d", **attributes)])
+    fires = "stride" not in attributes and "padding_mode" not in attributes
+    return Case(layers, out, fires and fits(attributes), SIZES)
+
+
+def fits(attributes: dict[str, object]) -> bool:
+    """As much padding on both sides, and no more than the window reaches."""
+    for k, d, p in zip(*(pairs(attributes[n]) for n in NAMES), strict=True):
+        if p == "same" and d * (k - 1) % 2:
+            return False
+        if p != "same" and p > d * (k - 1):
+            return False
+    return True
+
+
+NAMES = ("kernel_size", "dilation", "padding")
+
+
+def pairs(value: object) -> tuple[object, object]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def test_nails_are_left_out() -> None:
+    seen = proved("nails_conv", nails, 300)
+    assert seen["fired"] > 60
+    assert len(seen) >= 5
+
+
+# --- nearest ------------------------------------------------------------------------------------
+
+COPIES: tuple[dict[str, object], ...] = (
+    {"scale_factor": 2},
+    {"scale_factor": 3},
+    {"scale_factor": 4},
+    {"scale_factor": 5, "mode": "nearest-exact"},
+    {"like": "wide"},
+)
+OTHERS: tuple[dict[str, object], ...] = (
+    {"scale_factor": (2, 3)},
+    {"scale_factor": 1.5},
+    {"scale_factor": 1},
+    {"size": (7, 5)},
+)
+
+
+def copied(rng: Random) -> Case:
+    resize = rng.choice(COPIES * 2 + OTHERS)
+    attributes = window(rng) | rng.choice(({}, {}, {}, {"stride": 2}, {"padding_mode": "circular"}))
+    if "stride" in attributes and attributes["padding"] == "same":
+        attributes["padding"] = 0
+    up, conv = layer_text("interpolate", **resize), layer_text("conv2d", **attributes)
+    fires = resize in COPIES and "stride" not in attributes and "padding_mode" not in attributes
+    if "like" in resize:
+        wide = "  wide: {op: bed_of_nails, scale_factor: 3}\n"
+        layers = f"{wide}  up: {up[:-1]}, from: image}}\n  out: {conv}"
+        return Case(layers, "out", fires, SIZES)
+    layers, out = placed(rng, [up, conv])
+    return Case(layers, out, fires, SIZES)
+
+
+def test_copies_are_convolved_once() -> None:
+    seen = proved("nearest_conv", copied, 300)
+    assert seen["fired"] > 100
+    assert len(seen) >= 4
+
+
+def test_fixed_sizes_that_divide_count_as_whole_numbers() -> None:
+    layers = """
+  up: {op: interpolate, size: [12, 15]}
+  out: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 1}"""
+    done, error = compared(spec(layers, "out", size="4, 5"), only("nearest_conv"), [image(4, 5)])
+    assert error <= 1e-9 and done.fired
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_phases_by_themselves(seed: int) -> None:
+    """Windows, dilations, factors and paddings (also unequal ones) that no draw above reaches."""
+    rng = Random(seed)
+    for _ in range(40):
+        k, d = (rng.randint(1, 6), rng.randint(1, 6)), (rng.randint(1, 5), rng.randint(1, 5))
+        s, small = rng.randint(2, 7), (rng.randint(1, 6), rng.randint(1, 6))
+        pads = [(rng.randint(0, 9), rng.randint(0, 9)) for _ in range(2)]
+        lengths = [
+            s * n + sum(p) - dd * (kk - 1) for n, p, kk, dd in zip(small, pads, k, d, strict=True)
+        ]
+        if min(lengths) < 1:
+            continue
+        x, weight, bias = (
+            torch.randn(*n, dtype=torch.float64) for n in ((1, 2, *small), (3, 2, *k), (3,))
+        )
+        large = x.repeat_interleave(s, 2).repeat_interleave(s, 3)
+        padded = F.pad(large, (*pads[1], *pads[0]))
+        wanted = F.conv2d(padded, weight, bias, dilation=d)
+        state = {"c.weight": weight.clone(), "c.bias": bias.clone()}
+        phase_weights(state, "c", s, *d)
+        axes = [phase_window(k[n], d[n], pads[n], s) for n in (0, 1)]
+        assert tuple(state["c.weight"].shape[2:]) == tuple(a[0] for a in axes)
+        margin = tuple(a[1] for a in axes)
+        got = F.pixel_shuffle(F.conv2d(x, state["c.weight"], state["c.bias"], padding=margin), s)
+        (top, bottom), (left, right) = (a[2] for a in axes)
+        assert min(top, bottom, left, right) >= 0
+        got = F.pad(got, (-left, -right, -top, -bottom))
+        assert torch.allclose(got, wanted, rtol=0, atol=1e-12)
