@@ -37,7 +37,8 @@ def apply(graph: Graph, edits: Iterable[Rewrite]) -> Graph:
 
 
 def _read(node: Node, follow: Follow) -> Node:
-    return replace(node, inputs=tuple(map(follow, node.inputs)))
+    inputs = tuple(map(follow, node.inputs))
+    return node if inputs == node.inputs else replace(node, inputs=inputs)
 
 
 def _new(nodes: tuple[Node, ...], follow: Follow) -> list[Node]:
