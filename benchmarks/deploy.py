@@ -1,8 +1,8 @@
 """How fast deploy modules are: plain and deploy networks, eager and compiled, in turns.
 
     python benchmarks/deploy.py [--networks unet segnet …] [--size 256] [--runs 15] [--threads 1]
-        [--device cpu|cuda] [--layout channels_last|contiguous] [--amp bf16] [--no-compile]
-        [--rule NAME=on|off] [--balance N] [--json FILE]
+        [--device cpu|cuda] [--layout channels_last|contiguous] [--plain-layout …] [--amp bf16]
+        [--no-compile] [--rule NAME=on|off] [--balance N] [--json FILE]
 
 The four run one after the other, again and again: A B C D A B C D. A figure is the median of the
 ratios to the plain eager run of the same turn (2.00: half the time), with its quartiles, so it
@@ -97,31 +97,37 @@ class Bench:
             self.rules[fired.rule] = self.rules.get(fired.rule, 0) + 1
         torch.manual_seed(0)
         self.shapes = input_shapes(make({}), args.size)
-        self.inputs = {n: self._placed(torch.randn(shape)) for n, shape in self.shapes.items()}
+        self.inputs = {n: torch.randn(shape) for n, shape in self.shapes.items()}
         plain = network(model_source(make), "plain", "cpu").eval().requires_grad_(False)
         trained_like(plain)
         deploy = import_source(deploy_source(make.deploy, optimised), "deploy").from_model(plain)
-        self.models = {"plain": self._placed(plain), "deploy": self._placed(deploy)}
+        self.layouts = {"plain": args.plain_layout or args.layout, "deploy": args.layout}
+        self.models = {
+            "plain": self._placed(plain, "plain"),
+            "deploy": self._placed(deploy, "deploy"),
+        }
 
-    def _placed(self, value: Any) -> Any:
-        """A model or a tensor on the device, in the memory format."""
+    def _placed(self, value: Any, name: str) -> Any:
+        """A model or a tensor on the device, in the memory format of one of the networks."""
         value = value.to(self.args.device)
         if isinstance(value, torch.Tensor) and value.dim() != 4:
             return value
-        return value.to(memory_format=FORMATS[self.args.layout])
+        return value.to(memory_format=FORMATS[self.layouts[name]])
 
     def runs(self) -> Iterator[tuple[str, Run]]:
         """Each way to run it, warm, plain eager first."""
         for name, model in self.models.items():
-            yield name, self._warm(model)
+            yield name, self._warm(model, name)
         if self.args.compile:
             for name, model in self.models.items():
-                yield f"{name} compiled", self._warm(torch.compile(model))
+                yield f"{name} compiled", self._warm(torch.compile(model), name)
 
-    def _warm(self, model: Any) -> Run:
+    def _warm(self, model: Any, name: str) -> Run:
+        inputs = {n: self._placed(x, name) for n, x in self.inputs.items()}
+
         def run() -> Any:
             with torch.inference_mode(), self._autocast():
-                return model(**self.inputs)
+                return model(**inputs)
 
         for _ in range(2):
             run()
@@ -136,7 +142,7 @@ class Bench:
         """Multiply-accumulates that torch counts."""
         counter = FlopCounterMode(display=False)
         with counter, torch.inference_mode():
-            self.models[name](**self.inputs)
+            self.models[name](**{n: self._placed(x, name) for n, x in self.inputs.items()})
         return int(counter.get_total_flops()) // 2
 
 
@@ -240,9 +246,10 @@ def head(args: argparse.Namespace) -> str:
     alone = args.device == "cpu" and args.threads == 1
     clock = "CPU time of the process" if alone else "wall time"
     precision = "bf16 autocast" if args.amp else "fp32"
+    other = f" (plain {args.plain_layout})" if args.plain_layout else ""
     return (
         f"{where}, {args.threads} thread(s), torch {torch.__version__}, {precision}, "
-        f"{args.layout}, batch 1, {args.runs} turns, {clock}"
+        f"{args.layout}{other}, batch 1, {args.runs} turns, {clock}"
     )
 
 
@@ -290,6 +297,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--layout", choices=tuple(FORMATS), default="channels_last")
+    parser.add_argument("--plain-layout", choices=tuple(FORMATS), help="of the plain networks")
     parser.add_argument("--amp", choices=("bf16",), help="autocast to it")
     parser.add_argument("--no-compile", dest="compile", action="store_false")
     parser.add_argument("--rule", action="append", default=[], metavar="NAME=on|off")

@@ -120,8 +120,8 @@ def transform_page(name: str) -> str:
 def rule_page(rule: Rule) -> str:
     """An optimisation: what becomes what, why it is exact, when it is used."""
     used = "always" if rule.level == "safe" else "where the cost model says that it pays"
-    lines = [f"{rule.name} (optimisation)", "", indent(rule.page, "  "), ""]
-    lines.append(f"  level {rule.level}: used {used}")
+    lines = [f"{rule.name} (optimisation)", "", rule.page, ""]
+    lines.append(f"level {rule.level}: used {used}")
     never = f"segc build SPEC --rule {rule.name}=off"
     return "\n".join([*lines, "", "to leave it out", f"  {never}"]) + "\n"
 

@@ -24,7 +24,8 @@ def substituted(graph: Graph, put: Put) -> Graph:
 
 def reading(node: Node, follow: Follow) -> Node:
     """A layer that reads what stands for its operands."""
-    return replace(node, inputs=tuple(map(follow, node.inputs)))
+    inputs = tuple(map(follow, node.inputs))
+    return node if inputs == node.inputs else replace(node, inputs=inputs)
 
 
 def inserted(nodes: tuple[Node, ...], follow: Follow) -> list[Node]:

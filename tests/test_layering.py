@@ -29,7 +29,7 @@ LEVELS = [
     {"analyse", "inference", "training"},
     {"stages"},
     {"rewrite", "phases"},
-    {"edit", "cost"},
+    {"edit", "cost", "sharing"},
     {"optimise"},
     {"rules"},
     {

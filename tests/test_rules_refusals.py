@@ -150,9 +150,31 @@ CASES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
         "nearest_conv",
         ("a: {op: interpolate, scale_factor: 1.5}", f"b: {PADDED}"),
         "b",
-        "the map is not enlarged by one whole number",
+        "the map is not enlarged by whole numbers",
     ),
     ("nearest_conv", (f"a: {COPIES}", f"b: {STRIDED}"), "b", "the convolution has a stride"),
+    (
+        "nearest_conv",
+        (f"a: {COPIES}", "b: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 3}"),
+        "b",
+        "it pads by more than its window reaches",
+    ),
+    (
+        "nearest_conv",
+        (
+            "a: {op: interpolate, scale_factor: [1, 2]}",
+            "b: {op: conv2d, out_channels: 4, kernel_size: 2, padding: same}",
+        ),
+        "b",
+        "it pads more on one side",
+    ),
+    ("relu_in_place", ("a: relu",), "a", "what it reads may be part of another value"),
+    (
+        "relu_in_place",
+        (f"a: {CONV}", "b: relu", "c: {op: add, from: [a, b]}"),
+        "b",
+        "the value of `a` is read elsewhere too",
+    ),
     (
         "split_concat_conv",
         (*BRANCHES, "b: {op: conv2d, out_channels: 4, kernel_size: 3, groups: 2}"),

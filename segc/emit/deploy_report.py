@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from segc.analyse import reference_sizes, table
+from segc.analyse import reference_sizes, totals
 from segc.check import Checked
 from segc.phases import inference
 from segc.rewrite import Fired, Optimised, Skip
@@ -23,7 +23,7 @@ def deploy_report(checked: Checked, optimised: Optimised) -> list[str]:
 def _totals(checked: Checked, optimised: Optimised) -> Iterator[str]:
     plain = inference(checked)
     sizes = reference_sizes(plain)
-    before, after = table(plain, sizes).totals, table(optimised.checked, sizes).totals
+    before, after = totals(plain, sizes), totals(optimised.checked, sizes)
     assert before.macs is not None and after.macs is not None
     ratio = f" (/{before.macs / after.macs:.2f})" if after.macs else ""
     yield f"At that size in evaluation {before.macs:,} multiply-accumulates"
