@@ -110,10 +110,11 @@ def fused_unpool(graph: Graph, node: Node) -> Nodes | str | None:
     if op.name not in ("conv2d", "conv_transpose2d"):
         return None
     unpool = made_by(graph, node.inputs[0], "max_unpool2d")
-    if unpool is None:
+    pool = made_by(graph, unpool.inputs[1], "max_pool2d") if unpool else None
+    if unpool is None or pool is None:
         return None
     assert isinstance(op, (Conv2d, ConvTranspose2d)) and isinstance(unpool.op, MaxUnpool2d)
-    why = _overlapping(graph, unpool, unpool.op) or _odd_convolution(op)
+    why = _overlapping(pool, unpool, unpool.op) or _odd_convolution(op)
     if read_elsewhere(graph, unpool, node):
         why = why or f"the unpooled map of `{unpool.name}` is read elsewhere too"
     if why:
@@ -138,11 +139,9 @@ def _fused(node: Node, op: Conv2d | ConvTranspose2d, unpool: Node, unpooling: Ma
     )
 
 
-def _overlapping(graph: Graph, unpool: Node, op: MaxUnpool2d) -> str | None:
-    """Why two values might go to one place."""
-    pool = made_by(graph, unpool.inputs[1], "max_pool2d")
-    if pool is None or not isinstance(pool.op, MaxPool2d):
-        return f"the pooling whose indices `{unpool.name}` reads is not there"
+def _overlapping(pool: Node, unpool: Node, op: MaxUnpool2d) -> str | None:
+    """Why two values might go to one place, or a value beside the window it came from."""
+    assert isinstance(pool.op, MaxPool2d)
     for name, window in ((pool.name, pool.op), (unpool.name, op)):
         if window.steps != window.kernel_size:
             return f"the windows of `{name}` overlap or leave gaps: its stride is not its size"

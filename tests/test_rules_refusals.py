@@ -13,6 +13,7 @@ from rules_kit import only, reasons, spec
 import segc
 from segc.build import Maker
 from segc.optimise import Options
+from segc.rules.unpool_conv import ON_CPU
 
 CONV = "{op: conv2d, out_channels: 4, kernel_size: 1}"
 PADDED = "{op: conv2d, out_channels: 4, kernel_size: 3, padding: 1}"
@@ -30,6 +31,11 @@ BRANCHES = (
     "mix: {op: concat, from: [up, wide]}",
 )
 SUM = "sum: {op: add, from: [a, b]}"
+POOL = "pool: {op: max_pool2d, kernel_size: 2, return_indices: true}"
+WIDE_POOL = "pool: {op: max_pool2d, kernel_size: 3, stride: 2, return_indices: true}"
+UNPOOL = "a: {op: max_unpool2d, from: [pool, pool.indices], size: image}"
+WIDE_UNPOOL = f"{UNPOOL[:-1]}, kernel_size: 3, stride: 2}}"
+DECONV_3 = "op: conv_transpose2d, out_channels: 4, kernel_size: 3"
 
 # rule, layers, the refused one, why
 CASES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
@@ -224,6 +230,50 @@ CASES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
         "a",
         "it has groups",
     ),
+    (
+        "unpool_conv",
+        (WIDE_POOL, WIDE_UNPOOL, f"b: {CONV}"),
+        "b",
+        "the windows of `pool` overlap or leave gaps: its stride is not its size",
+    ),
+    (
+        "unpool_conv",
+        (f"{POOL[:-1]}, padding: 1}}", f"{UNPOOL[:-1]}, padding: 1}}", f"b: {CONV}"),
+        "b",
+        "`pool` pads",
+    ),
+    (
+        "unpool_conv",
+        (f"{POOL[:-1]}, dilation: 2}}", UNPOOL, f"b: {CONV}"),
+        "b",
+        "the windows of `pool` overlap: they are dilated",
+    ),
+    (
+        "unpool_conv",
+        (POOL, f"{UNPOOL[:-1]}, kernel_size: [2, 3]}}", f"b: {CONV}"),
+        "b",
+        "`pool` and `a` have different windows",
+    ),
+    ("unpool_conv", (POOL, UNPOOL, f"b: {STRIDED}"), "b", "the convolution has a stride"),
+    ("unpool_conv", (POOL, UNPOOL, f"b: {MIRRORED}"), "b", "its padding is not zeros"),
+    (
+        "unpool_conv",
+        (POOL, UNPOOL, f"b: {{{DECONV_3}, groups: 2}}"),
+        "b",
+        "the convolution has groups",
+    ),
+    (
+        "unpool_conv",
+        (POOL, UNPOOL, f"b: {{{DECONV_3}, dilation: 2, output_padding: 1}}"),
+        "b",
+        "the convolution has an output padding",
+    ),
+    (
+        "unpool_conv",
+        (POOL, UNPOOL, f"b: {CONV}", SUM),
+        "b",
+        "the unpooled map of `a` is read elsewhere too",
+    ),
 )
 
 
@@ -259,6 +309,12 @@ def test_a_price_is_told() -> None:
     )
 
 
+def test_that_a_cpu_has_no_kernel_is_told() -> None:
+    layers = f"  {POOL}\n  {UNPOOL}\n  b: {CONV}"
+    assert refused(layers, "b", Options()) == {"b": ON_CPU}
+    assert refused(layers, "b", Options(balance=100.0)) == {}
+
+
 def test_no_gain_is_told() -> None:
     """At 32 x 32 most taps of rate 2 are on the map, so no tap is left out."""
     layers = "  a: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 2, dilation: 2}"
@@ -291,10 +347,10 @@ def sentences(path: Path) -> Iterator[str]:
 
 
 def test_every_sentence_has_a_case() -> None:
-    seen = {case[3] for case in CASES}
+    seen = {*(case[3] for case in CASES), ON_CPU}
     untold = {
         (path.name, pattern)
-        for path in sorted(RULES.glob("*.py"))
+        for path in (*sorted(RULES.glob("*.py")), RULES.parent / "patterns.py")
         if path.name != "weights.py"  # its functions are copied into deploy.py
         for pattern in sentences(path)
         if not any(re.search(pattern, why) for why in seen)

@@ -83,37 +83,40 @@ def vanished(node: Node) -> Node:
     )
 
 
-def rewritten(
-    graph: Graph,
-    path: str | None,
-    pattern: Callable[[Graph, Node], tuple[Node, ...] | str | None],
-    what: str,
-) -> Graph:
+Pattern = Callable[[Graph, Node], tuple[Node, ...] | str | None]
+
+
+def rewritten(graph: Graph, path: str | None, pattern: Pattern, what: str) -> Graph:
     """The graph with what a pattern puts in the place of layers of a group, until it finds no more.
 
     What such a layer read goes if nobody else reads it. pattern: answers the new layers, why a
     layer cannot be rewritten, or None; what: the layers it is about, for messages.
     """
     chosen = {n.name for n in members(graph, path)}
-    before = graph
-    while True:
-        put: dict[str, tuple[Node, ...]] = {}
-        for node in graph.nodes:
-            found = pattern(graph, node) if node.name in chosen and not node.absent else None
-            if isinstance(found, str):
-                raise Problem("SEG210", f"`{node.name}`: {found}", attr="layers")
-            put |= {node.name: found} if found else {}
-        if not put:
-            break
-        _check_shared(graph, put)
-        sources = {graph.by_name[name].inputs[0] for name in put}
-        edited = _without_unread(substituted(graph, put), sources)
-        _check_groups(graph, edited)
-        graph = edited
-    if graph is before and not switched_off(graph, path):
+    new = graph
+    while put := _answers(new, chosen, pattern):
+        _check_shared(new, put)
+        sources = {new.by_name[name].inputs[0] for name in put}
+        edited = _without_unread(substituted(new, put), sources)
+        _check_groups(new, edited)
+        new = edited
+    if new is graph and not switched_off(graph, path):
         where = f"`{path}`" if path else "the network"
         raise Problem("SEG210", f"there is no {what} in {where}", attr="layers")
-    return graph
+    return new
+
+
+def _answers(graph: Graph, chosen: set[str], pattern: Pattern) -> dict[str, tuple[Node, ...]]:
+    """What takes the place of which layers."""
+    put: dict[str, tuple[Node, ...]] = {}
+    for node in graph.nodes:
+        found = pattern(graph, node) if node.name in chosen and not node.absent else None
+        if isinstance(found, str):
+            hint = "name under `layers` what it can rewrite"
+            raise Problem("SEG210", f"`{node.name}`: {found}", attr="layers", hint=hint)
+        if found:
+            put[node.name] = found
+    return put
 
 
 def _check_shared(graph: Graph, put: Mapping[str, tuple[Node, ...]]) -> None:
