@@ -92,9 +92,14 @@ def _harmless(graph: Graph, edit: Rewrite, shared: set[str]) -> bool:
         new = [n for n in edit.put.get(name, ()) if n.op.stateful]
         if not new and not node.shared:
             return False  # others apply what it owns
-        if new and [replace(n, inputs=node.inputs) for n in new] != [node]:
+        if new and [_reading_as(node, n) for n in new] != [node]:
             return False
     return True
+
+
+def _reading_as(node: Node, new: Node) -> Node:
+    """A layer as it would be with another one's operands."""
+    return replace(new, inputs=node.inputs, input_locs=node.input_locs)
 
 
 def _conversion(graph: Graph, edit: Rewrite) -> tuple[Any, ...]:

@@ -118,7 +118,7 @@ def upsampled(rng: Random, count: int) -> Iterator[tuple[nn.Module, dict[str, An
 def direct(module: nn.Module, given: dict[str, Any], x: Tensor, size: tuple[int, int]) -> Tensor:
     """Enlarge, then convolve with the window the taps came from."""
     k = given["kernel_size"]
-    weight = module.taps.weight.view(k, 4, k, 3).permute(1, 3, 0, 2)
+    weight = module.taps.weight.view(k, k, 4, 3).permute(2, 3, 1, 0)
     large = F.interpolate(x, size=size, mode="bilinear", align_corners=given["align_corners"])
     return F.conv2d(
         large, weight, module.bias, padding=given["padding"], dilation=given["dilation"]
