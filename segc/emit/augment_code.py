@@ -38,7 +38,7 @@ def _line(knob: Knob) -> str:
     line = f"{knob.name} = {knob.value}  # {knob.comment}"
     if len(line) <= WIDTH or knob.value[0] not in "{(":
         return line
-    opening, *_, closing = knob.value
+    opening, closing = knob.value[0], knob.value[-1]
     rows = "".join(f"    {item},\n" for item in knob.value[1:-1].split(", "))
     return f"{knob.name} = {opening}  # {knob.comment}\n{rows}{closing}"
 
