@@ -64,10 +64,21 @@ def table(checked: Checked, sizes: Sizes | None = None) -> Table:
     concrete = shapes(checked, env) if env is not None else {}
     fields = _fields(checked, concrete) if env is not None else {}
     rows = tuple(_row(checked, node, concrete, fields) for node in checked.graph.nodes)
+    return Table(rows, _totals(checked, rows, concrete))
+
+
+def totals(checked: Checked, sizes: Sizes) -> Totals:
+    """The last line of the table, without the fields of its layers."""
+    concrete = shapes(checked, bind(checked, sizes))
+    rows = tuple(_row(checked, node, concrete, {}) for node in checked.graph.nodes)
+    return _totals(checked, rows, concrete)
+
+
+def _totals(checked: Checked, rows: tuple[Row, ...], concrete: Mapping[Ref, Shape]) -> Totals:
     params, trainable = sum(r.params for r in rows), sum(r.trainable for r in rows)
-    if env is None:
-        return Table(rows, Totals(len(rows), params, trainable))
-    totals = Totals(
+    if not concrete:
+        return Totals(len(rows), params, trainable)
+    return Totals(
         len(rows),
         params,
         trainable,
@@ -75,7 +86,6 @@ def table(checked: Checked, sizes: Sizes | None = None) -> Table:
         sum(r.activation_bytes or 0 for r in rows),
         peak_bytes(checked, concrete),
     )
-    return Table(rows, totals)
 
 
 def bind(checked: Checked, sizes: Sizes) -> dict[str, int]:
@@ -177,8 +187,10 @@ def _pixels(field: Field) -> int | None:
 
 
 def is_view(checked: Checked, node: Node) -> bool:
-    """True for layers that hand on their operand: absent ones, identities."""
-    return node.absent or node.op.identity(*checked.inputs_of(node), same=same_size(checked))
+    """True for layers whose result has no memory of its own: absent ones, identities, in place."""
+    if node.absent or node.op.in_place:
+        return True
+    return node.op.identity(*checked.inputs_of(node), same=same_size(checked))
 
 
 def same_size(checked: Checked) -> Callable[[DimLike, DimLike], bool]:

@@ -75,10 +75,12 @@ class Helper:
     """A small function the emitted module defines once, at its top, when an operator needs it.
 
     `source` is a complete, formatted `def` that uses only torch, `nn`, `F`, `math` and `Tensor`.
+    With `file` it stands in that file beside the module instead, which imports it.
     """
 
     name: str
-    source: str
+    source: str = ""
+    file: str = ""
 
 
 Expr = (

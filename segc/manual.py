@@ -1,4 +1,4 @@
-"""The manual: one page per operator, transform, loss, diagnostic code and topic.
+"""The manual: one page per operator, transform, loss, optimisation, diagnostic code and topic.
 
 Everything comes from where it is used: operators and transforms from their classes, codes from the
 catalogue, keys from the reader's tables.
@@ -17,6 +17,8 @@ from segc.catalogue import CATALOGUE, Entry
 from segc.manual_topics import TOPICS, loss_page
 from segc.op import REGISTRY, Attr, Op
 from segc.read.loss_table import LOSSES
+from segc.rewrite import Rule
+from segc.rules import RULES
 from segc.transforms import TRANSFORMS
 
 WIDTH = 88
@@ -36,15 +38,19 @@ _KINDS = {
 
 def names() -> list[str]:
     """Everything `segc explain` has a page for."""
-    return [*REGISTRY, *TRANSFORMS, *LOSSES, *TOPICS, *CATALOGUE]
+    rules = (rule.name for rule in RULES)
+    found = (*REGISTRY, *TRANSFORMS, *LOSSES, *rules, *TOPICS, *CATALOGUE)
+    return list(dict.fromkeys(found))
 
 
 def page(thing: str) -> str | None:
-    """The page of an operator, a transform, a loss, a code or a topic; None if there is none."""
+    """The page of an operator, transform, loss, optimisation, code or topic; None if none."""
     if thing in REGISTRY:
         return operator_page(REGISTRY[thing])
-    if thing in TRANSFORMS:
-        return transform_page(thing)
+    pages = [transform_page(thing)] if thing in TRANSFORMS else []
+    pages += [rule_page(rule) for rule in RULES if rule.name == thing]
+    if pages:  # both where a spec may ask for what is done to the deploy module anyway
+        return "\n\n".join(pages)
     if thing in LOSSES:
         return loss_page(thing)
     if thing in TOPICS:
@@ -62,6 +68,7 @@ def contents() -> str:
         first, *rest = wrap(text, WIDTH - 14)
         lines += [f"  {family:<10}  {first}", *(f"{'':<14}{line}" for line in rest)]
     lines += ["", "transforms", *_listed({n: _summary(cls) for n, cls in TRANSFORMS.items()})]
+    lines += ["", "optimisations", *_listed({r.name: r.about for r in RULES})]
     lines += ["", "losses", *_listed({n: kind.title for n, kind in LOSSES.items()})]
     lines += ["", "topics", *_listed({n: t.title for n, t in TOPICS.items()})]
     lines += ["", "diagnostics", *_listed({c: e.title for c, e in CATALOGUE.items()})]
@@ -105,8 +112,18 @@ def transform_page(name: str) -> str:
     """A transform: what it does, its arguments."""
     cls = TRANSFORMS[name]
     given = ", ".join(f"{a.name}: {_example_value(a)}" for a in cls.attrs.values() if a.required)
-    lines = [name, "", indent(_doc(cls), "  "), "", *_attribute_lines(cls.attrs.values())]
+    lines = [f"{name} (transform)", "", indent(_doc(cls), "  "), ""]
+    lines += _attribute_lines(cls.attrs.values())
     return "\n".join([*lines, "", "example", f"  transforms: [{{{name}: {{{given}}}}}]"]) + "\n"
+
+
+def rule_page(rule: Rule) -> str:
+    """An optimisation: what becomes what, why it is exact, when it is used."""
+    used = "always" if rule.level == "safe" else "where the cost model says that it pays"
+    lines = [f"{rule.name} (optimisation)", "", rule.page, ""]
+    lines.append(f"level {rule.level}: used {used}")
+    never = f"segc build SPEC --rule {rule.name}=off"
+    return "\n".join([*lines, "", "to leave it out", f"  {never}"]) + "\n"
 
 
 def code_page(code: str, entry: Entry) -> str:
@@ -189,6 +206,19 @@ def ops_page() -> str:
     lines += ["", "# Transforms"]
     for name, transform in TRANSFORMS.items():
         lines += ["", f"## {name}", "", *_markdown(transform)]
+    lines += ["", "# Optimisations", "", "Of the deploy module, in this order."]
+    for rule in RULES:
+        first, _, rest = rule.page.partition("\n")
+        lines += [
+            "",
+            f"## {rule.name}",
+            "",
+            _escaped(first),
+            "",
+            "```text",
+            rest.strip("\n"),
+            "```",
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -195,6 +195,8 @@ class Op:
     index_operands: ClassVar[tuple[str, ...]] = ()  # those that are pooling indices, not tensors
     stateful: ClassVar[bool] = False  # has a module of its own in __init__
     synchronized: ClassVar[bool] = False  # in training, over all processes: on GPUs only
+    in_place: ClassVar[bool] = False  # writes its result over its operand
+    pace: ClassVar[float] = 1.0  # of its multiply-accumulates, against those of a convolution
     weights: ClassVar[tuple[str, ...]] = ()  # names `init:` may set
     examples: ClassVar[tuple[Example, ...]] = ()
     helpers: ClassVar[tuple[Helper, ...]] = ()
@@ -208,6 +210,16 @@ class Op:
     def replace(self, **changes: Any) -> Op:
         """The same operator with other attribute values."""
         return type(self)(**{**self.values, **changes})
+
+    @property
+    def view(self) -> bool:
+        """Its result is a part of its operand's memory: nothing is computed or copied."""
+        return False
+
+    @property
+    def stored(self) -> bool:
+        """Its module has tensors in the state dict, learned ones or buffers."""
+        return self.stateful
 
     @property
     def extra(self) -> tuple[str, ...]:
@@ -234,6 +246,11 @@ class Op:
     def macs(self, inputs: tuple[tuple[int, ...], ...], output: tuple[int, ...]) -> int:
         """Multiply-accumulates at concrete shapes: convolutions and matrix products only, which is
         what torch.utils.flop_counter counts (as two operations each)."""
+        return 0
+
+    def scratch(self, inputs: tuple[tuple[int, ...], ...], output: tuple[int, ...]) -> int:
+        """Values it moves to and from memory besides operands and result, where it has no kernel of
+        its own (on a CPU)."""
         return 0
 
     def field(self, axis: int, fields: tuple[Field, ...], lengths: tuple[int, ...] = ()) -> Field:
@@ -280,6 +297,7 @@ def union(fields: tuple[Field, ...]) -> Field:
 
 
 REGISTRY: dict[str, type[Op]] = {}
+UNNAMED: dict[str, type[Op]] = {}  # those that no spec can name
 
 
 def op(name: str) -> Callable[[type[Op]], type[Op]]:
@@ -292,6 +310,18 @@ def op(name: str) -> Callable[[type[Op]], type[Op]]:
         return cls
 
     return register
+
+
+def deploy_op(name: str) -> Callable[[type[Op]], type[Op]]:
+    """As `op`, for operators that optimisations and transforms put in: no spec can name them."""
+
+    def describe(cls: type[Op]) -> type[Op]:
+        cls.name, cls.attrs = name, collect_attrs(cls, name)
+        cls.family = cls.__module__.rsplit(".", 1)[-1]
+        UNNAMED[name] = cls
+        return cls
+
+    return describe
 
 
 def collect_attrs(cls: type, name: str) -> dict[str, Attr]:

@@ -17,10 +17,12 @@ from segc.build import Maker
 from segc.check import Checked
 from segc.diag import Diagnostic, Fail
 from segc.dim import Domain
+from segc.emit.beside import importable
 from segc.emit.deploy import deploy_source
 from segc.emit.module import instrumented_source, model_source
 from segc.ir import Ref
 from segc.op import Param
+from segc.optimise import Options
 from segc.source import Source
 from segc.types import Unknown
 
@@ -39,20 +41,26 @@ class Finding:
     detail: str
 
 
-def verify(source: Source, params: Mapping[str, Any]) -> Iterator[Finding]:
-    """Every comparison for one spec; Fail if it is not sound."""
+def verify(
+    source: Source, params: Mapping[str, Any], options: Options | None = None
+) -> Iterator[Finding]:
+    """Every comparison for one spec, its deploy module made with `options`; Fail if not sound."""
     _torch()
-    make = Maker(source, params)
+    make = Maker(source, params, options)
     checked = make({})
     plain = model_source(make)
     yield from verify_network(checked, plain, instrumented_source(make))
-    yield verify_deploy(checked, plain, deploy_source(make.deploy, make.optimised({})))
+    optimised = make.optimised({})
+    deploy = deploy_source(make.deploy, optimised)
+    yield verify_deploy(checked, plain, deploy)
+    yield _deploy_macs(optimised.checked, deploy)
 
 
 def import_source(source: str, name: str) -> ModuleType:
     """The module of emitted source text, without touching the disk."""
     module = ModuleType(name)
-    exec(compile(source, f"<{name}>", "exec"), module.__dict__)  # the emitter's own output
+    with importable():
+        exec(compile(source, f"<{name}>", "exec"), module.__dict__)  # the emitter's own output
     return module
 
 
@@ -215,7 +223,7 @@ def _shown(env: Mapping[str, int]) -> str:
     return ", ".join(f"{k}={v}" for k, v in env.items())
 
 
-def _macs(checked: Checked, model: Any) -> Finding:
+def _macs(checked: Checked, model: Any, what: str = "MACs") -> Finding:
     torch = _torch()
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -230,7 +238,7 @@ def _macs(checked: Checked, model: Any) -> Finding:
     derived = sum(r.macs or 0 for r in rows if r.node.only is None)
     detail = f"{real:,} at {_shown(env)}"
     ok = real == derived
-    return Finding("MACs", ok, detail if ok else f"{detail}, derived {derived:,}")
+    return Finding(what, ok, detail if ok else f"{detail}, derived {derived:,}")
 
 
 def _refused(checked: Checked, model: Any) -> Finding:
@@ -283,11 +291,15 @@ TOLERANCE = 1e-9  # relative to the largest output, float64
 
 
 def trained_like(model: Any) -> None:
-    """Random weights and running statistics of the size training leaves, in place."""
+    """Random weights and running statistics of the size training leaves, in place.
+
+    Frozen weights keep the values the spec gives them.
+    """
     torch = _torch()
     generator = torch.Generator().manual_seed(0)
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     for name, value in model.state_dict().items():
-        if not value.is_floating_point():
+        if not value.is_floating_point() or name in frozen:
             continue
         noise = torch.randn(value.shape, generator=generator, dtype=value.dtype)
         if name.endswith("running_var"):
@@ -321,6 +333,12 @@ def verify_deploy(checked: Checked, plain: str, deploy: str) -> Finding:
         worst = max(worst, float((got[name] - value).abs().max() / value.abs().max().clamp(min=1)))
     detail = f"differs by at most {worst:.1e} of the largest output at {_shown(env)}, float64"
     return Finding("deploy", worst <= TOLERANCE, detail)
+
+
+def _deploy_macs(checked: Checked, source: str) -> Finding:
+    """What the optimiser says it costs is what torch counts."""
+    with _quiet():
+        return _macs(checked, network(source, "segc_deploy"), "deploy MACs")
 
 
 def _named(outputs: Any) -> dict[str, Any]:

@@ -552,3 +552,24 @@ layers:
 outputs: {canny: canny, corner: corner_size, cut: cut}
 """,
 )
+case(
+    "conditional_container_without_weights",
+    """
+inputs: {image: [N, 3, H, W]}
+blocks:
+  unit:
+    params: {first: false}
+    inputs: [x]
+    layers:
+      conv: {op: conv2d, out_channels: 3, kernel_size: 1}
+      maybe:
+        when: first
+        layers:
+          0: {op: batch_norm2d, when: false}
+          1: relu
+      last: {op: conv2d, out_channels: 3, kernel_size: 1}
+layers:
+  units: {repeat: 3, block: unit, first: i == 0}
+outputs: {y: units}
+""",
+)

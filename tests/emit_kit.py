@@ -12,6 +12,7 @@ import torch
 from segc.check import Checked, verify
 from segc.diag import Report
 from segc.dim import evaluate
+from segc.emit.beside import importable
 from segc.emit.module import instrumented_source, model_source
 from segc.ir import Graph
 from segc.read import read
@@ -44,7 +45,8 @@ def emit(text: str, **settings: Any) -> str:
 def load(source: str) -> dict[str, Any]:
     """The names an emitted file defines."""
     space: dict[str, Any] = {"__name__": "emitted"}
-    exec(compile(source, "model.py", "exec"), space)
+    with importable():
+        exec(compile(source, "model.py", "exec"), space)
     return space
 
 

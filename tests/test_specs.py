@@ -45,6 +45,7 @@ TOTALS = [
     ("unet", {}, 31_031_810),
     ("unet", {"classes": 21}, 31_033_045),
     ("unet", {"channels": 1, "padding": 0}, 31_030_658),
+    ("unet_nearest", {}, 31_031_810 + 5 * 2 * (64**2 + 128**2 + 256**2 + 512**2)),  # 3x3 for 2x2
     ("deeplab", {}, 39_761_845),
     ("deeplab", {"output_stride": 8}, 39_761_845),
 ]

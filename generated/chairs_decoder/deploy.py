@@ -28,11 +28,15 @@ from torch import Tensor
 __all__ = ["ChairsDecoder", "Code", "Stream"]
 
 
-def bed_of_nails(x: Tensor, height: int, width: int) -> Tensor:
-    """Each value at the top left of a height x width cell that is zero elsewhere."""
-    n, c, h, w = x.shape
-    cells = F.pad(x[:, :, :, None, :, None], (0, width - 1, 0, 0, 0, height - 1))
-    return cells.reshape(n, c, h * height, w * width)
+def _grouped(weight: Tensor, groups: int) -> Tensor:
+    """[groups, channels of a group, ...] of a weight [channels, ...]."""
+    return weight.view(groups, weight.shape[0] // groups, *weight.shape[1:])
+
+
+def transpose_weights(state: dict[str, Tensor], layer: str, groups: int) -> None:
+    """The weight of a convolution as that of a transposed one: mirrored, [in, out / groups]."""
+    weight = _grouped(state[f"{layer}.weight"], groups).transpose(1, 2)
+    state[f"{layer}.weight"] = weight.flatten(0, 1).flip(2, 3).contiguous()
 
 
 class Code(nn.Module):
@@ -54,21 +58,25 @@ class Stream(nn.Module):
     def __init__(self, in_channels: int, out: int) -> None:
         super().__init__()
         self.fc = nn.Linear(in_channels, 16384)
-        self.conv1 = nn.Conv2d(256, 256, kernel_size=5, padding=2)
-        self.conv2 = nn.Conv2d(256, 92, kernel_size=5, padding=2)
-        self.conv3 = nn.Conv2d(92, 48, kernel_size=5, padding=2)
-        self.conv4 = nn.Conv2d(48, out, kernel_size=5, padding=2)
+        self.conv1 = nn.ConvTranspose2d(
+            256, 256, kernel_size=5, stride=2, padding=2, output_padding=1
+        )
+        self.conv2 = nn.ConvTranspose2d(
+            256, 92, kernel_size=5, stride=2, padding=2, output_padding=1
+        )
+        self.conv3 = nn.ConvTranspose2d(
+            92, 48, kernel_size=5, stride=2, padding=2, output_padding=1
+        )
+        self.conv4 = nn.ConvTranspose2d(
+            48, out, kernel_size=5, stride=2, padding=2, output_padding=1
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.leaky_relu(self.fc(x), negative_slope=0.2)
         x = x.unflatten(1, (256, 8, 8))
-        x = bed_of_nails(x, 2, 2)
         x = F.leaky_relu(self.conv1(x), negative_slope=0.2)
-        x = bed_of_nails(x, 2, 2)
         x = F.leaky_relu(self.conv2(x), negative_slope=0.2)
-        x = bed_of_nails(x, 2, 2)
         x = F.leaky_relu(self.conv3(x), negative_slope=0.2)
-        x = bed_of_nails(x, 2, 2)
         return self.conv4(x)
 
 
@@ -111,10 +119,22 @@ def from_model(model: nn.Module, **parameters: int) -> ChairsDecoder:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = ChairsDecoder(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    with torch.device("meta"):
-        deploy = ChairsDecoder(**parameters)
+    rows = (
+        ("rgb.conv1", 1),
+        ("rgb.conv2", 1),
+        ("rgb.conv3", 1),
+        ("rgb.conv4", 1),
+        ("mask.conv1", 1),
+        ("mask.conv2", 1),
+        ("mask.conv3", 1),
+        ("mask.conv4", 1),
+    )
+    for layer, groups in rows:
+        transpose_weights(state, layer, groups)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

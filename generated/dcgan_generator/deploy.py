@@ -37,6 +37,11 @@ def _affine(state: dict[str, Tensor], norm: str, eps: float) -> tuple[Tensor, Te
     return scale, bias - mean * scale
 
 
+def _grouped(weight: Tensor, groups: int) -> Tensor:
+    """[groups, channels of a group, ...] of a weight [channels, ...]."""
+    return weight.view(groups, weight.shape[0] // groups, *weight.shape[1:])
+
+
 def fold_batch_norm_transposed(
     state: dict[str, Tensor], layer: str, norm: str, eps: float, groups: int
 ) -> None:
@@ -44,7 +49,7 @@ def fold_batch_norm_transposed(
     scale, shift = _affine(state, norm, eps)
     weight = state[f"{layer}.weight"]
     bias = state.pop(f"{layer}.bias", torch.zeros_like(shift))
-    grouped = weight.unflatten(0, (groups, -1)) * scale.view(groups, 1, -1, 1, 1)
+    grouped = _grouped(weight, groups) * scale.view(groups, 1, -1, 1, 1)
     state[f"{layer}.weight"] = grouped.flatten(0, 1)
     state[f"{layer}.bias"] = bias * scale + shift
 
@@ -59,7 +64,7 @@ class Up(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.deconv(x))
+        return F.relu(self.deconv(x), inplace=True)
 
 
 class DCGANGenerator(nn.Module):
@@ -104,17 +109,17 @@ def from_model(model: nn.Module, **parameters: int) -> DCGANGenerator:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = DCGANGenerator(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("up1.deconv", "up1.bn", 1e-05, 1),
         ("up2.deconv", "up2.bn", 1e-05, 1),
         ("up3.deconv", "up3.bn", 1e-05, 1),
     )
-    for layer, norm, eps, groups in folded:
+    for layer, norm, eps, groups in rows:
         fold_batch_norm_transposed(state, layer, norm, eps, groups)
-    with torch.device("meta"):
-        deploy = DCGANGenerator(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

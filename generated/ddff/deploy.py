@@ -57,7 +57,7 @@ class ConvBNReLU(nn.Module):
         self.conv = nn.Conv2d(in_channels, out, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv(x))
+        return F.relu(self.conv(x), inplace=True)
 
 
 class DDFFNet(nn.Module):
@@ -193,10 +193,12 @@ def from_model(model: nn.Module, **parameters: bool | int) -> DDFFNet:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = DDFFNet(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("conv1_1.conv", "conv1_1.bn", 0.001),
         ("conv1_2.conv", "conv1_2.bn", 0.001),
         ("conv2_1.conv", "conv2_1.bn", 0.001),
@@ -224,9 +226,7 @@ def from_model(model: nn.Module, **parameters: bool | int) -> DDFFNet:
         ("conv1_2_D.conv", "conv1_2_D.bn", 0.001),
         ("conv1_1_D.conv", "conv1_1_D.bn", 0.001),
     )
-    for layer, norm, eps in folded:
+    for layer, norm, eps in rows:
         fold_batch_norm(state, layer, norm, eps)
-    with torch.device("meta"):
-        deploy = DDFFNet(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

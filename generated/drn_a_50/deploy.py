@@ -69,15 +69,14 @@ class Bottleneck(nn.Module):
         self.downsample: nn.Module = nn.Identity()
         if project:
             self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, 4 * width, kernel_size=1, stride=stride)
+                nn.Conv2d(in_channels, 4 * width, kernel_size=1, stride=stride), nn.Identity()
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.conv1(x))
-        out = F.relu(self.conv2(out))
-        conv3 = self.conv3(out)
-        downsample = self.downsample(x)
-        return F.relu(conv3 + downsample)
+        out = F.relu(self.conv1(x), inplace=True)
+        out = F.relu(self.conv2(out), inplace=True)
+        out = self.conv3(out)
+        return F.relu(out + self.downsample(x), inplace=True)
 
 
 class DRNA50(nn.Module):
@@ -118,7 +117,7 @@ class DRNA50(nn.Module):
         self.fc = nn.Linear(2048, classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = F.relu(self.conv1(image))  # [N, 64, ceil(H/2), ceil(W/2)]
+        x = F.relu(self.conv1(image), inplace=True)  # [N, 64, ceil(H/2), ceil(W/2)]
         x = self.layer1(F.max_pool2d(x, 3, stride=2, padding=1))  # [N, 256, ceil(H/4), ceil(W/4)]
         x = self.layer2(x)  # [N, 512, 28, 28]
         x = self.layer3(x)  # [N, 1024, 28, 28]
@@ -135,10 +134,12 @@ def from_model(model: nn.Module, **parameters: int | str) -> DRNA50:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = DRNA50(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("conv1", "bn1", 1e-05),
         ("layer1.0.conv1", "layer1.0.bn1", 1e-05),
         ("layer1.0.conv2", "layer1.0.bn2", 1e-05),
@@ -193,9 +194,7 @@ def from_model(model: nn.Module, **parameters: int | str) -> DRNA50:
         ("layer4.2.conv2", "layer4.2.bn2", 1e-05),
         ("layer4.2.conv3", "layer4.2.bn3", 1e-05),
     )
-    for layer, norm, eps in folded:
+    for layer, norm, eps in rows:
         fold_batch_norm(state, layer, norm, eps)
-    with torch.device("meta"):
-        deploy = DRNA50(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

@@ -67,14 +67,13 @@ class BasicBlock(nn.Module):
         self.downsample: nn.Module = nn.Identity()
         if project:
             self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, width, kernel_size=1, stride=stride)
+                nn.Conv2d(in_channels, width, kernel_size=1, stride=stride), nn.Identity()
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.conv1(x))
-        conv2 = self.conv2(out)
-        downsample = self.downsample(x)
-        return F.relu(conv2 + downsample)
+        out = F.relu(self.conv1(x), inplace=True)
+        out = self.conv2(out)
+        return F.relu(out + self.downsample(x), inplace=True)
 
 
 class DRNB26(nn.Module):
@@ -111,7 +110,7 @@ class DRNB26(nn.Module):
         self.fc = nn.Conv2d(512, classes, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = F.relu(self.conv1(image))  # [N, 16, H, W]
+        x = F.relu(self.conv1(image), inplace=True)  # [N, 16, H, W]
         x = self.layer1(x)
         x = self.layer2(x)  # [N, 32, ceil(H/2), ceil(W/2)]
         x = self.layer3(x)  # [N, 64, ceil(H/4), ceil(W/4)]
@@ -131,10 +130,12 @@ def from_model(model: nn.Module, **parameters: int | str) -> DRNB26:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = DRNB26(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("conv1", "bn1", 1e-05),
         ("layer1.0.conv1", "layer1.0.bn1", 1e-05),
         ("layer1.0.conv2", "layer1.0.bn2", 1e-05),
@@ -166,9 +167,7 @@ def from_model(model: nn.Module, **parameters: int | str) -> DRNB26:
         ("layer8.0.conv1", "layer8.0.bn1", 1e-05),
         ("layer8.0.conv2", "layer8.0.bn2", 1e-05),
     )
-    for layer, norm, eps in folded:
+    for layer, norm, eps in rows:
         fold_batch_norm(state, layer, norm, eps)
-    with torch.device("meta"):
-        deploy = DRNB26(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

@@ -62,8 +62,8 @@ class Plain(nn.Module):
         self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=dilation, dilation=dilation)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.conv1(x))
-        return F.relu(self.conv2(x))
+        x = F.relu(self.conv1(x), inplace=True)
+        return F.relu(self.conv2(x), inplace=True)
 
 
 class BasicBlock(nn.Module):
@@ -77,13 +77,14 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1)
         self.downsample: nn.Module = nn.Identity()
         if project:
-            self.downsample = nn.Sequential(nn.Conv2d(in_channels, 32, kernel_size=1, stride=2))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, 32, kernel_size=1, stride=2), nn.Identity()
+            )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.conv1(x))
-        conv2 = self.conv2(out)
-        downsample = self.downsample(x)
-        return F.relu(conv2 + downsample)
+        out = F.relu(self.conv1(x), inplace=True)
+        out = self.conv2(out)
+        return F.relu(out + self.downsample(x), inplace=True)
 
 
 class Bottleneck(nn.Module):
@@ -106,15 +107,14 @@ class Bottleneck(nn.Module):
         self.downsample: nn.Module = nn.Identity()
         if project:
             self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, 4 * width, kernel_size=1, stride=stride)
+                nn.Conv2d(in_channels, 4 * width, kernel_size=1, stride=stride), nn.Identity()
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.conv1(x))
-        out = F.relu(self.conv2(out))
-        conv3 = self.conv3(out)
-        downsample = self.downsample(x)
-        return F.relu(conv3 + downsample)
+        out = F.relu(self.conv1(x), inplace=True)
+        out = F.relu(self.conv2(out), inplace=True)
+        out = self.conv3(out)
+        return F.relu(out + self.downsample(x), inplace=True)
 
 
 class DRNC58(nn.Module):
@@ -157,7 +157,7 @@ class DRNC58(nn.Module):
         self.fc = nn.Conv2d(512, classes, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = F.relu(self.conv1(image))  # [N, 16, H, W]
+        x = F.relu(self.conv1(image), inplace=True)  # [N, 16, H, W]
         x = self.layer1(x)
         x = self.layer2(x)  # [N, 32, ceil(H/2), ceil(W/2)]
         x = self.layer3(x)  # [N, 256, ceil(H/4), ceil(W/4)]
@@ -177,13 +177,15 @@ def from_model(model: nn.Module, **parameters: int | str) -> DRNC58:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = DRNC58(**parameters)
     # Layers that exist in training only, or whose weights a checkpoint merely has.
     unused = ("layer7.0.downsample.0.", "layer7.0.downsample.1.")
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         if not name.startswith(unused):
             state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("conv1", "bn1", 1e-05),
         ("layer1.0.conv1", "layer1.0.bn1", 1e-05),
         ("layer1.0.conv2", "layer1.0.bn2", 1e-05),
@@ -247,9 +249,7 @@ def from_model(model: nn.Module, **parameters: int | str) -> DRNC58:
         ("layer8.0.conv1", "layer8.0.bn1", 1e-05),
         ("layer8.0.conv2", "layer8.0.bn2", 1e-05),
     )
-    for layer, norm, eps in folded:
+    for layer, norm, eps in rows:
         fold_batch_norm(state, layer, norm, eps)
-    with torch.device("meta"):
-        deploy = DRNC58(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

@@ -26,7 +26,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["DRND105", "Layer0", "ConvBNReLU", "Bottleneck"]
+__all__ = ["DRND105", "ConvBNReLU", "Bottleneck"]
 
 
 def _affine(state: dict[str, Tensor], norm: str, eps: float) -> tuple[Tensor, Tensor]:
@@ -48,31 +48,17 @@ def fold_batch_norm(state: dict[str, Tensor], layer: str, norm: str, eps: float)
     state[f"{layer}.bias"] = bias * scale + shift
 
 
-class Layer0(nn.Module):
-    """[N, 3, H, W] -> [N, 16, H, W]"""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_module("0", nn.Conv2d(3, 16, kernel_size=7, padding=3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.get_submodule("0")(x))  # [N, 16, H, W]
-
-
-class ConvBNReLU(nn.Module):
+class ConvBNReLU(nn.Sequential):
     """[N, in_channels, H, W] -> [N, out, H/stride, W/stride]"""
 
     def __init__(self, in_channels: int, out: int, stride: int = 1, dilation: int = 1) -> None:
-        super().__init__()
-        self.add_module(
-            "0",
+        super().__init__(
             nn.Conv2d(
                 in_channels, out, kernel_size=3, stride=stride, padding=dilation, dilation=dilation
             ),
+            nn.Identity(),
+            nn.ReLU(),
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.get_submodule("0")(x))
 
 
 class Bottleneck(nn.Module):
@@ -90,15 +76,14 @@ class Bottleneck(nn.Module):
         self.downsample: nn.Module = nn.Identity()
         if project:
             self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, 4 * width, kernel_size=1, stride=stride)
+                nn.Conv2d(in_channels, 4 * width, kernel_size=1, stride=stride), nn.Identity()
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.conv1(x))
-        out = F.relu(self.conv2(out))
-        conv3 = self.conv3(out)
-        downsample = self.downsample(x)
-        return F.relu(conv3 + downsample)
+        out = F.relu(self.conv1(x), inplace=True)
+        out = F.relu(self.conv2(out), inplace=True)
+        out = self.conv3(out)
+        return F.relu(out + self.downsample(x), inplace=True)
 
 
 class DRND105(nn.Module):
@@ -117,7 +102,11 @@ class DRND105(nn.Module):
                 f"segc build drn_d_105.yaml --set task={task}"
             )
         super().__init__()
-        self.layer0 = Layer0()
+        self.layer0 = nn.Sequential(
+            nn.Conv2d(3, 16, kernel_size=7, padding=3),
+            nn.Identity(),
+            nn.ReLU(),
+        )
         self.layer1 = ConvBNReLU(16, 16)
         self.layer2 = ConvBNReLU(16, 32, stride=2)
         self.layer3 = nn.Sequential(
@@ -161,10 +150,12 @@ def from_model(model: nn.Module, **parameters: int | str) -> DRND105:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = DRND105(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("layer0.0", "layer0.1", 1e-05),
         ("layer1.0", "layer1.1", 1e-05),
         ("layer2.0", "layer2.1", 1e-05),
@@ -274,9 +265,7 @@ def from_model(model: nn.Module, **parameters: int | str) -> DRND105:
         ("layer7.0", "layer7.1", 1e-05),
         ("layer8.0", "layer8.1", 1e-05),
     )
-    for layer, norm, eps in folded:
+    for layer, norm, eps in rows:
         fold_batch_norm(state, layer, norm, eps)
-    with torch.device("meta"):
-        deploy = DRND105(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

@@ -21,6 +21,7 @@ def arguments(parser: Parser) -> None:
     """Declare the verb's arguments."""
     parser.spec(many=True)
     parser.sets()
+    parser.optimisations()
     parser.output("directory that gets one directory per network (default generated)", "DIR")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; 1 if what is on disk differs"
@@ -119,7 +120,7 @@ def compiled(spec: str, args: argparse.Namespace) -> tuple[Path, Built]:
     source, values = None, common.parameters(args.sets)
     try:
         source = Source.open(spec)
-        built = build(source, values)
+        built = build(source, values, common.options(args))
     except Fail as fault:
         sources = common.reread(source, args.sets) if source else {}
         raise common.SpecFault(*fault.diagnostics, exit=fault.exit, sources=sources) from None

@@ -7,17 +7,18 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from segc.cli.parser import UsageError
-from segc.diag import Diagnostic, Fail, Report
+from segc.diag import Diagnostic, Fail, Report, did_you_mean
 from segc.source import Source, visible
 
 if TYPE_CHECKING:
     from segc.check import Checked
     from segc.ir import Graph
+    from segc.optimise import Options
 
 Sizes = dict[str, tuple[int, ...]]
 
@@ -103,6 +104,25 @@ def parameters(sets: Iterable[tuple[str, str]]) -> dict[str, str]:
             raise UsageError(f"--set {name} is given twice")
         values[name] = value
     return values
+
+
+def options(args: argparse.Namespace) -> Options:
+    """What --optimise, --rule and --balance ask for; an unknown rule is wrong usage."""
+    from segc.optimise import Options
+    from segc.rules import RULES
+
+    names = [rule.name for rule in RULES]
+    chosen: dict[str, str] = {}
+    for name, state in getattr(args, "rules", ()):
+        if name not in names:
+            near = did_you_mean(name, names) or f"there are {', '.join(names)}"
+            raise UsageError(f"--rule {name}: no such optimisation; {near}")
+        if chosen.setdefault(name, state) != state:
+            raise UsageError(f"--rule {name} is both off and on")
+    off, on = (frozenset(n for n, s in chosen.items() if s == word) for word in ("off", "on"))
+    given = Options(getattr(args, "optimise", "all"), off, on)
+    balance = getattr(args, "balance", None)
+    return replace(given, balance=balance) if balance else given
 
 
 def sizes(inputs: Iterable[tuple[str, tuple[int, ...]]]) -> Sizes:

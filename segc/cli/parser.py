@@ -76,6 +76,32 @@ class Parser(argparse.ArgumentParser):
             help="concrete size of an input (repeatable)",
         )
 
+    def optimisations(self) -> None:
+        """`--optimise`, `--rule`, `--balance`: what may be done to the deploy module."""
+        self.add_argument(
+            "--optimise",
+            choices=("none", "safe", "all"),
+            default="all",
+            help="of the deploy module: safe only removes work; all also exchanges computations "
+            "where the cost model says it pays (all)",
+        )
+        self.add_argument(
+            "--rule",
+            metavar="NAME=off|on",
+            dest="rules",
+            action="append",
+            default=[],
+            type=switch,
+            help="never use an optimisation, or use it wherever it is exact (repeatable)",
+        )
+        self.add_argument(
+            "--balance",
+            metavar="N",
+            type=positive_number,
+            default=None,
+            help="multiply-accumulates the machine does while it moves one byte (6; a GPU: 100)",
+        )
+
     def output(self, help: str = "write the result to FILE", metavar: str = "FILE") -> None:
         """`-o`."""
         self.add_argument("-o", "--output", metavar=metavar, help=help)
@@ -100,6 +126,26 @@ def assignment(text: str) -> tuple[str, str]:
     if not equals or not name.isidentifier():
         raise argparse.ArgumentTypeError(f"`{text[:200]}` is not NAME=VALUE, e.g. width=32")
     return name, value
+
+
+def switch(text: str) -> tuple[str, str]:
+    """`name=off` or `name=on` of --rule."""
+    name, _, state = text.partition("=")
+    if state not in ("on", "off"):
+        message = f"`{text[:200]}` is not NAME=off or NAME=on, e.g. nearest_conv=off"
+        raise argparse.ArgumentTypeError(message)
+    return name, state
+
+
+def positive_number(text: str) -> float:
+    """A number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"`{text[:200]}` is not a number above 0")
+    return value
 
 
 _SIZE = re.compile(r"([A-Za-z][A-Za-z0-9_]*)=([0-9]{1,9}(?:[x,][0-9]{1,9})*)\Z")

@@ -15,6 +15,7 @@ def arguments(parser: Parser) -> None:
     """Declare the verb's arguments."""
     parser.spec(many=True)
     parser.sets()
+    parser.optimisations()
     parser.output()
     parser.manner()
 
@@ -54,7 +55,7 @@ def findings(spec: str, args: argparse.Namespace) -> dict[str, Any]:
     source, values = None, common.parameters(args.sets)
     try:
         source = Source.open(spec)
-        found = list(verify(source, values))
+        found = list(verify(source, values, common.options(args)))
     except Fail as fault:
         sources = common.reread(source, args.sets) if source else {}
         raise common.SpecFault(*fault.diagnostics, exit=fault.exit, sources=sources) from None

@@ -9,7 +9,7 @@ from fractions import Fraction
 from segc.analyse import Row, Shape, Sizes, is_view, reference_sizes, shapes, table
 from segc.check import Checked
 from segc.ir import Node, Ref
-from segc.rewrite import without
+from segc.phases import without
 from segc.types import Index
 
 ROUND = Fraction(5, 4)  # strides nearer than this ratio to a network's own count as equal

@@ -71,7 +71,8 @@ def resize_text(node: Node, before: Fraction, after: Fraction) -> str:
     if node.op.style.family != "up" or "unpool" in label:
         return label
     ratio = before / after
-    times = str(ratio) if ratio.denominator == 1 else f"{float(ratio):.2g}"
+    exact = 1 in (ratio.numerator, ratio.denominator)
+    times = str(ratio) if exact else f"{float(ratio):.2g}"
     word = re.split(r" to | ×| \d+×\d+", label)[0]
     return f"{word} ×{times}"
 

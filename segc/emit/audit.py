@@ -1,7 +1,8 @@
 """Is a file what segc emits? An allow-list over its syntax tree, nothing executed.
 
 A file that passes defines classes and functions and does nothing when it is imported: no code at
-module level but imports of torch and constants, no names that reach outside it.
+module level but constants and imports of torch and of layers beside it, no names that reach
+outside it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,19 @@ import ast
 from collections.abc import Iterator
 
 IMPORTS = {("torch", None), ("torch.nn", "nn"), ("torch.nn.functional", "F"), ("math", None)}
-FROM_IMPORTS = {("torch", "Tensor"), ("torchvision", "ops")}
+FROM_IMPORTS = {
+    ("torch", "Tensor"),
+    ("torchvision", "ops"),
+    ("unpool_conv", "UnpoolConv2d"),
+    ("unpool_conv", "UnpoolConvTranspose2d"),
+}
 BUILTINS = frozenset(
     ("abs", "all", "any", "bool", "dict", "enumerate", "float", "int", "isinstance", "len", "list",
      "max", "min", "range", "reversed", "round", "str", "sum", "super", "tuple", "zip",
-     "NotImplementedError", "ValueError", "F", "Tensor", "math", "nn", "ops", "torch")
+     "NotImplementedError", "ValueError", "F", "Tensor", "UnpoolConv2d", "UnpoolConvTranspose2d",
+     "math", "nn", "ops", "torch")
 )  # fmt: skip
+BASES = (["nn.Module"], ["nn.Sequential"], ["nn.Conv2d"])
 # attributes of torch and its parts that read or write files, run code or leave the process
 FORBIDDEN = frozenset(
     ("_C", "backends", "builtins", "classes", "compile", "cuda", "distributed", "export",
@@ -124,7 +132,7 @@ def _nodes(tree: ast.Module) -> Iterator[str]:
 def _one(node: ast.AST, at: int) -> Iterator[str]:
     if isinstance(node, ast.ClassDef):
         bases = [ast.unparse(b) for b in node.bases]
-        if bases not in (["nn.Module"], ["nn.Sequential"]) or node.keywords or node.decorator_list:
+        if bases not in BASES or node.keywords or node.decorator_list:
             yield f"{at}: class {node.name} has other bases, keywords or decorators"
         yield from _class_body(node)
     elif isinstance(node, ast.FunctionDef):

@@ -36,10 +36,11 @@ def knobs(augment: Augment) -> list[str]:
 
 def _line(knob: Knob) -> str:
     line = f"{knob.name} = {knob.value}  # {knob.comment}"
-    if len(line) <= WIDTH or not knob.value.startswith("{"):
+    if len(line) <= WIDTH or knob.value[0] not in "{(":
         return line
-    rows = "".join(f"    {pair},\n" for pair in knob.value[1:-1].split(", "))
-    return f"{knob.name} = {{  # {knob.comment}\n{rows}}}"
+    opening, closing = knob.value[0], knob.value[-1]
+    rows = "".join(f"    {item},\n" for item in knob.value[1:-1].split(", "))
+    return f"{knob.name} = {opening}  # {knob.comment}\n{rows}{closing}"
 
 
 def samples(augment: Augment, given: Sequence[str]) -> Code:

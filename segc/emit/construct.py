@@ -149,7 +149,7 @@ class Printer:
                 self.wiring.vanished(part) and not part.key.stateful
             )
         if part.kind == "box":
-            return any(self.registered(p) for p in part.parts)
+            return part.optional or any(self.registered(p) for p in part.parts)
         return True
 
     # --- lines ----------------------------------------------------------------------------

@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import ast
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from importlib.resources import files
+from itertools import groupby
 from typing import Any
 
 from segc.check import Checked
 from segc.emit.audit import refuse
+from segc.emit.labels import with_labels
 from segc.emit.layout import Bracket, statement
 from segc.emit.module import Emitter
 from segc.emit.observe import Build
 from segc.emit.params import annotation
 from segc.emit.text import literal
 from segc.rewrite import Move, Optimised
-
-FOLD = '''def fold_batch_norm(state: dict[str, Tensor], layer: str, norm: str, eps: float) -> None:
-    """Replace a batch norm in a state dict by other weights of the convolution before it."""
-    scale, shift = _affine(state, norm, eps)
-    weight = state[f"{layer}.weight"]
-    bias = state.pop(f"{layer}.bias", torch.zeros_like(shift))
-    state[f"{layer}.weight"] = weight * scale[:, None, None, None]
-    state[f"{layer}.bias"] = bias * scale + shift
-'''
-FOLD_TRANSPOSED = '''def fold_batch_norm_transposed(
-    state: dict[str, Tensor], layer: str, norm: str, eps: float, groups: int
-) -> None:
-    """The same for a transposed convolution, whose weight is [in, out / groups, h, w]."""
-    scale, shift = _affine(state, norm, eps)
-    weight = state[f"{layer}.weight"]
-    bias = state.pop(f"{layer}.bias", torch.zeros_like(shift))
-    grouped = weight.unflatten(0, (groups, -1)) * scale.view(groups, 1, -1, 1, 1)
-    state[f"{layer}.weight"] = grouped.flatten(0, 1)
-    state[f"{layer}.bias"] = bias * scale + shift
-'''
-AFFINE = '''def _affine(state: dict[str, Tensor], norm: str, eps: float) -> tuple[Tensor, Tensor]:
-    """Take a batch norm out of a state dict: y = x * scale + shift in evaluation."""
-    mean, var = state.pop(f"{norm}.running_mean"), state.pop(f"{norm}.running_var")
-    state.pop(f"{norm}.num_batches_tracked", None)
-    weight = state.pop(f"{norm}.weight", torch.ones_like(var))
-    bias = state.pop(f"{norm}.bias", torch.zeros_like(mean))
-    scale = weight / torch.sqrt(var + eps)
-    return scale, bias - mean * scale
-'''
-FUNCTIONS = {"fold_batch_norm": FOLD, "fold_batch_norm_transposed": FOLD_TRANSPOSED}
 
 
 def deploy_source(build: Build, optimised: Optimised, digest: str = "") -> str:
@@ -54,19 +28,29 @@ def deploy_source(build: Build, optimised: Optimised, digest: str = "") -> str:
     """
     emitter = Emitter(_titled(build))
     source = emitter.source(digest).rstrip("\n")
-    functions = [FUNCTIONS[f] for f in FUNCTIONS if any(m.function == f for m in optimised.moves)]
-    if functions:
-        functions.insert(0, AFFINE)
+    source = with_labels(source, optimised.checked, emitter.top.name)
+    functions = conversions(dict.fromkeys(m.function for m in optimised.moves))
     head, first_class, rest = source.partition("\n\n\nclass ")
-    if functions and "import torch\n" not in head:
+    if "import torch\n" not in head:  # from_model names torch
         head = head.replace("import torch.nn as nn", "import torch\nimport torch.nn as nn", 1)
-    parts = [head, *(f.rstrip("\n") for f in functions)]
     tail = "\n".join(_from_model(optimised, emitter.observations.params))
-    text = "\n\n\n".join(parts) + first_class + rest + "\n\n\n" + tail + "\n"
-    if "import torch\n" not in text:
-        text = text.replace("import torch.nn as nn", "import torch\nimport torch.nn as nn", 1)
+    text = "\n\n\n".join([head, *functions]) + first_class + rest + "\n\n\n" + tail + "\n"
     refuse(text)
     return text
+
+
+def conversions(wanted: Iterable[str]) -> list[str]:
+    """The source of functions of rules/weights.py, after those that they call."""
+    found = _definitions()
+    used: set[str] = set()
+    todo = list(wanted)
+    while todo:
+        name = todo.pop()
+        if name in found and name not in used:
+            used.add(name)
+            todo += [n.id for n in ast.walk(found[name]) if isinstance(n, ast.Name)]
+    lines = _text().splitlines()
+    return ["\n".join(lines[f.lineno - 1 : f.end_lineno]) for n, f in found.items() if n in used]
 
 
 def _titled(build: Build) -> Build:
@@ -89,6 +73,8 @@ def _from_model(optimised: Optimised, params: Mapping[str, Any]) -> Iterable[str
         yield "    Give the constructor's parameters again where they are not the defaults."
     yield "    The result is in evaluation mode, on the model's device and in its precision."
     yield '    """'
+    yield '    with torch.device("meta"):'
+    yield f"        deploy = {name}({'**parameters' if params else ''})"
     if optimised.unused:
         items = tuple(literal(f"{n}.") for n in optimised.unused)
         yield "    # Layers that exist in training only, or whose weights a checkpoint merely has."
@@ -101,44 +87,33 @@ def _from_model(optimised: Optimised, params: Mapping[str, Any]) -> Iterable[str
         yield "            state[name] = value.detach().clone()"
     else:
         yield "        state[name] = value.detach().clone()"
-    yield from _loops(optimised.moves)
-    yield '    with torch.device("meta"):'
-    yield f"        deploy = {name}({'**parameters' if params else ''})"
+    yield from _calls(optimised.moves)
     yield "    deploy.load_state_dict(state, assign=True)"
     yield "    return deploy.eval().requires_grad_(False)"
 
 
-def _tuple(words: Iterable[str]) -> str:
-    items = [literal(w) for w in words]
-    return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
-
-
-def _loops(moves: tuple[Move, ...]) -> Iterable[str]:
-    for function in FUNCTIONS:
-        mine = [m for m in moves if m.function == function]
-        if not mine:
+def _calls(moves: tuple[Move, ...]) -> Iterator[str]:
+    """The conversions in their order, neighbours of one kind as a loop over a table."""
+    for function, group in groupby(moves, key=lambda m: m.function):
+        rows = [tuple(literal(a) for a in m.args) for m in group]
+        if len(rows) == 1:
+            yield from statement("", Bracket(function, ("state", *rows[0]), "()"), 4)
             continue
-        extra = ["layer", "norm", "eps", "groups"][: len(mine[0].sources) + len(mine[0].args)]
-        yield "    folded = ("
-        for move in mine:
-            args = [move.args[0], *(int(a) for a in move.args[1:])]
-            yield f"        {_tuple(move.sources)[:-1]}, {', '.join(literal(a) for a in args)}),"
-        yield "    )"
-        yield f"    for {', '.join(extra)} in folded:"
-        yield f"        {function}(state, {', '.join(extra)})"
+        names = ", ".join(_parameters(function))
+        table = tuple(row[0] if len(row) == 1 else Bracket("", row, "()") for row in rows)
+        yield from statement("rows = ", Bracket("", table, "()"), 4)
+        yield f"    for {names} in rows:"
+        yield f"        {function}(state, {names})"
 
 
-def deploy_report(optimised: Optimised) -> list[str]:
-    """Lines for report.md: which optimisation applied how often, and what was refused why."""
-    counts: dict[str, int] = {}
-    for fired in optimised.fired:
-        counts[fired.rule] = counts.get(fired.rule, 0) + 1
-    lines = [f"- `{rule}`: {n} time{'' if n == 1 else 's'}" for rule, n in counts.items()]
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for rule, skip in optimised.skipped:
-        reasons.setdefault((rule, skip.why), []).append(skip.node)
-    for (rule, why), nodes in reasons.items():
-        shown = ", ".join(f"`{n}`" for n in nodes[:4])
-        more = f" and {len(nodes) - 4} more" if len(nodes) > 4 else ""
-        lines.append(f"- `{rule}` refused at {shown}{more}: {why}")
-    return lines or ["No optimisation applies: it is the plain network without its training parts."]
+def _parameters(function: str) -> list[str]:
+    """The names of what a conversion takes behind the state dict."""
+    return [a.arg for a in _definitions()[function].args.args[1:]]
+
+
+def _definitions() -> dict[str, ast.FunctionDef]:
+    return {f.name: f for f in ast.parse(_text()).body if isinstance(f, ast.FunctionDef)}
+
+
+def _text() -> str:
+    return files("segc.rules").joinpath("weights.py").read_text(encoding="utf-8")

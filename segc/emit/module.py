@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from segc.emit.audit import refuse
+from segc.emit.beside import names_beside
 from segc.emit.construct import Printer
 from segc.emit.forward import Forward
 from segc.emit.header import class_docstring, file_lines, fixed_checks, signature_lines, spec_name
 from segc.emit.instrument import FORWARD, PREAMBLE, instrumented
+from segc.emit.layout import Bracket, statement
 from segc.emit.observe import Build, Observations
 from segc.emit.params import ClassPlan, Unfit
 from segc.emit.shapes import Shapes
@@ -95,16 +97,16 @@ class Emitter:
         classes = [self._class(plan) for plan in self.plans.values()]
         body = [line for lines in classes for line in ("", "", *lines)]
         names = [self.top.name, *(p.name for p in self.plans.values() if p is not self.top)]
-        helpers = self._helpers("\n".join(body))
+        helpers, imports = self._helpers("\n".join(body)), names_beside(self.checked.graph)
         if self.instrument:
             body, helpers = instrumented(body), [*helpers, PREAMBLE]
-        return "\n".join(file_lines(self.checked, digest, names, body, helpers)) + "\n"
+        return "\n".join(file_lines(self.checked, digest, names, body, helpers, imports)) + "\n"
 
     def _helpers(self, body: str) -> list[str]:
         """Sources of the helpers the classes call, and those they call in turn."""
         known = {"bilinear_kernel_": BILINEAR}
         for plan in self.plans.values():
-            known.update((h.name, h.source) for h in plan.blueprint.helpers())
+            known.update((h.name, h.source) for h in plan.blueprint.helpers() if not h.file)
         used: dict[str, str] = {}
         text = body
         while True:
@@ -145,14 +147,14 @@ class Emitter:
         return [*lines, *frozen_lines(plan, self.plans)]
 
     def _forward_head(self, plan: ClassPlan, forward: Forward) -> Iterator[str]:
-        args = ", ".join(["self", *(f"{n}: Tensor" for n in plan.arg_names)])
+        args = ["self", *(f"{n}: Tensor" for n in plan.arg_names)]
         if forward.returns_dict:
             result = "dict[str, Tensor]"
         else:
             parts = ["Tensor" + " | None" * (r in forward.maybe) for r in forward.returned]
             result = parts[0] if len(parts) == 1 else f"tuple[{', '.join(parts)}]"
         name = "_forward" if plan.is_top and self.instrument else "forward"
-        yield f"    def {name}({args}) -> {result}:"
+        yield from statement(f"def {name}", Bracket("", tuple(args), tail=f" -> {result}:"), 4)
 
 
 def _calls(text: str, name: str) -> bool:
@@ -182,8 +184,11 @@ def class_names(builder: Builder) -> dict[int, str]:
 
 
 def _suffix(blueprint: Blueprint) -> str:
-    """`WithBn3` for an instance whose inner value is read outside."""
+    """`WithBn3` for an instance whose inner value is read outside, `WithUnpoolConv2d` for one that
+    has such a module of segc's own."""
     first = blueprint.first
     output = first.scope.output if first.scope else None
     taps = [r for r in first.returns if r != output]
-    return "With" + "".join(camel(r.node.rpartition(".")[2]) for r in taps) if taps else ""
+    names = [camel(r.node.rpartition(".")[2]) for r in taps]
+    names = names or [h.name for h in blueprint.helpers() if h.name[0].isupper()][:1]
+    return "With" + "".join(names) if names else ""

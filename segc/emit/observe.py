@@ -34,6 +34,9 @@ class Observations:
 
     def __init__(self, build: Build) -> None:
         self.build = build
+        self._tried: dict[tuple[tuple[str, Any], ...], Checked | None] = {}
+        self._views: dict[tuple[int, frozenset[str]], View] = {}
+        self._numbers: dict[int, int] = {}
         self.base = build({})
         self.params = dict(self.base.graph.params)
         self.wanted = 2 if len(self.base.graph.nodes) > LARGE else 4  # settings of a number
@@ -56,22 +59,35 @@ class Observations:
                 return
 
     def _try(self, settings: Mapping[str, Any]) -> Checked | None:
-        try:
-            return self.build(settings)
-        except Fail:
-            return None
+        key = tuple(settings.items())
+        if key not in self._tried:
+            try:
+                self._tried[key] = self.build(settings)
+            except Fail:
+                self._tried[key] = None
+        return self._tried[key]
+
+    def _view(self, checked: Checked, unboxed: frozenset[str] = frozenset()) -> View:
+        """One view a network, which keeps what was found out; numbered as they come, the base 0."""
+        number = self._numbers.setdefault(id(checked), len(self._numbers))
+        key = number, unboxed
+        if key not in self._views:
+            self._views[key] = View(number, checked, unboxed)
+        return self._views[key]
 
     def _alike(self, other: Checked) -> bool:
         """The same layers, wired alike: the two can be one class."""
-        a, b = View(0, self.base), View(1, other)
+        a, b = self._view(self.base), self._view(other)
         if tuple(a.graph.outputs) != tuple(b.graph.outputs) or a.graph.inits != b.graph.inits:
             return False
         both = a.present & b.present
         if a.identities & both != b.identities & both:
             return False
+        if a.structure == b.structure:
+            return True
         builder = Builder([a, b])
         builder.build()
-        return builder.of[0, ""] is builder.of[1, ""]
+        return builder.of[a.number, ""] is builder.of[b.number, ""]
 
     @property
     def free(self) -> tuple[str, ...]:
@@ -82,7 +98,7 @@ class Observations:
         del self.probes[name]
 
     def views(self, unboxed: frozenset[str] = frozenset()) -> list[View]:
-        """The network as built (number 0), every probe, and some with all parameters changed."""
+        """The network as built (first), every probe, and some with all parameters changed."""
         found = [self.base, *(p.checked for probes in self.probes.values() for p in probes)]
         if len(self.probes) > 1:
             for k in range(JOINT):
@@ -90,7 +106,7 @@ class Observations:
                 joint = self._try(settings)
                 if joint is not None and self._alike(joint):
                     found.append(joint)
-        return [View(n, checked, unboxed) for n, checked in enumerate(found)]
+        return [self._view(checked, unboxed) for checked in found]
 
 
 def nearby(value: Any) -> list[Any]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from segc.code import Helper
-from segc.emit.trees import form
 from segc.emit.views import View, frozen
 from segc.ir import Node, Ref, Scope
 
@@ -183,9 +182,19 @@ class Builder:
         self.at: dict[tuple[int, str], Occurrence] = {}
 
     def build(self) -> list[Blueprint]:
-        scopes = [(view, path) for view in self.views for path in class_scopes(view)]
+        patterns: list[View] = []
+        repeats: list[tuple[View, View]] = []
+        for view in self.views:
+            like = next((p for p in patterns if p.structure == view.structure), None)
+            if like is None:
+                patterns.append(view)
+            else:
+                repeats.append((view, like))
+        scopes = [(view, path) for view in patterns for path in class_scopes(view)]
         for view, path in sorted(scopes, key=_build_order):
             self._place(occurrence(view, path, self.of), view.heights[path])
+        for view, like in repeats:
+            self._repeat(view, like)
         for blueprint in self.blueprints:
             blueprint.occurrences.sort(key=lambda o: (o.view.number, o.view.places[o.path]))
         return self.blueprints
@@ -202,6 +211,14 @@ class Builder:
         blueprint.height = max(blueprint.height, height)
         self.of[new.id] = blueprint
         self.at[new.id] = new
+
+    def _repeat(self, view: View, like: View) -> None:
+        """Place the scopes of a view that differs from a placed one in numbers only."""
+        for path in class_scopes(like):
+            new = replace(self.at[like.number, path], view=view)
+            blueprint = self.of[like.number, path]
+            blueprint.occurrences.append(new)
+            self.of[new.id], self.at[new.id] = blueprint, new
 
 
 def _build_order(entry: tuple[View, str]) -> tuple[int, int, int, int]:
@@ -345,14 +362,13 @@ def _node_part(owner: Occurrence, node: Node, rel: str, outer: str | None, names
         owner.wires[rel, n] = names.of(ref)
     if node.absent:
         return Part(rel, "absent", only=only, optional=True)
-    types = owner.view.operand_types(node)
-    module, expr = node.op.module(*types), node.op.expr(*types)
+    code = owner.view.code(node)
     key = NodeKey(
         node.op.name,
         node.op.ports,
         node.op.stateful,
-        form(module),
-        form(expr),
+        code.module_form,
+        code.expr_form,
         frozen(node.init),
         node.freeze,
         _shared(owner, node.shared, node.name),

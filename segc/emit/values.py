@@ -170,4 +170,5 @@ class Values:
 def _tree(owner: Occurrence, node: Node | None, what: str) -> Any:
     if node is None or node.absent:
         return None
-    return getattr(node.op, what)(*owner.view.operand_types(node))
+    code = owner.view.code(node)
+    return code.module if what == "module" else code.expr

@@ -9,8 +9,19 @@ from typing import Any
 
 from segc.check import Checked
 from segc.dim import DimLike
+from segc.emit.trees import form
 from segc.ir import Graph, Node, Ref, Scope
 from segc.types import Type
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The trees of a layer's module (None without one) and expression, and their outlines."""
+
+    module: Any
+    expr: Any
+    module_form: Any
+    expr_form: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +122,39 @@ class View:
 
     def operand_types(self, node: Node) -> tuple[Type, ...]:
         return tuple(self.checked.types[ref] for ref in node.inputs)
+
+    def code(self, node: Node) -> Code:
+        """The code of a layer."""
+        found = self._codes.get(node.name)
+        if found is None:
+            types = self.operand_types(node)
+            module, expr = node.op.module(*types), node.op.expr(*types)
+            found = self._codes[node.name] = Code(module, expr, form(module), form(expr))
+        return found
+
+    @cached_property
+    def structure(self) -> tuple[Any, ...]:
+        """What decides which scopes become one class: networks equal in it differ in numbers."""
+        graph = self.graph
+        nodes = tuple(self._outline(n) for n in graph.nodes)
+        scopes = tuple(
+            (s.path, s.kind, s.block, s.inputs, s.output, s.children, s.only, s.absent, s.shared)
+            for s in graph.scopes.values()
+        )
+        values = tuple(graph.inputs), tuple(graph.outputs.items())
+        return nodes, scopes, values, graph.children, self.unboxed
+
+    def _outline(self, n: Node) -> tuple[Any, ...]:
+        wired = n.name, n.inputs, n.absent, n.only, n.shared
+        if n.absent:
+            return wired
+        code, op = self.code(n), n.op
+        kind = op.name, op.ports, op.stateful, code.module_form, code.expr_form
+        return *wired, *kind, n.freeze, frozen(n.init)
+
+    @cached_property
+    def _codes(self) -> dict[str, Code]:
+        return {}
 
     def is_identity(self, node: Node) -> bool:
         """The layer hands on its first operand; for every accepted input size."""

@@ -128,7 +128,7 @@ class Wiring(Values):
             before = box.parts[n - 1]
             follows = self.entry(reader) == made and reader.only == before.only
             follows = follows and self.chainable(before) and self.chainable(reader)
-            alone = self.reads[made] == self._reads_inside(reader, made)
+            alone = self.reads[made] == self._reads_inside(reader, made) or self.vanished(reader)
             if not (follows and alone) and not self._passes(before, reader):
                 yield start, n
                 start = n

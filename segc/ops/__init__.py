@@ -9,6 +9,8 @@ from segc.ops import (
     conv,
     crop,
     dropout,
+    fused,
+    fused_unpool,
     image,
     merge,
     norm,
@@ -23,5 +25,6 @@ from segc.ops import (
 FAMILIES = (
     conv, pool, unpool, resize, norm, act, dropout, merge, crop, pad, shape, shuffle, image, basic,
 )  # fmt: skip
+WITHOUT_NAMES = (fused, fused_unpool)  # optimisations and transforms put them in
 
-__all__ = ["FAMILIES", "REGISTRY"]
+__all__ = ["FAMILIES", "REGISTRY", "WITHOUT_NAMES"]

@@ -29,6 +29,8 @@ class Crop(Op):
     x: [N, C, H, W] -> [N, C, h, w], the size of the layer `like`, or `size`
     """
 
+    view = True
+
     like: Operand | None = attr("the tensor whose height and width the output gets", None)
     size: Pair | None = attr("height and width of the output, pixels", None, min=1)
     offset: Pair = attr("where the window starts: top and left, pixels", 0, min=0)
@@ -114,6 +116,7 @@ class CenterCrop(Op):
     x: [N, C, H, W], reference: [N, D, h, w] -> [N, C, h, w]; H - h and W - w even, not negative
     """
 
+    view = True
     operands = ("x", "reference")
     examples = (
         Example({}, ((1, 2, 9, 8), (1, 5, 3, 6))),

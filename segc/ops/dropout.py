@@ -14,6 +14,7 @@ class _Dropout(Op):
     """Has a module of its own because it behaves differently in training and evaluation."""
 
     stateful = True
+    stored = False
     layer: ClassVar[str] = ""  # the torch.nn class
 
     p: float = attr("the share that is dropped", 0.5, min=0, max=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segc.code import Call, X
+from segc.code import Call, Helper, X
 from segc.dim import DimLike, text
 from segc.op import Example, Field, Need, Op, Problem, Quad, Style, attr, op
 from segc.ops.common import AXES, feature_map, one, shifted
@@ -38,10 +38,27 @@ class Pad(Op):
         Example({"padding": (-1, 2, 0, -2), "mode": "replicate"}, ((1, 2, 5, 6),)),
     )
 
+    helpers = (
+        Helper(
+            "trim",
+            '''\
+def trim(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """A map without so many pixels of each side."""
+    height, width = x.shape[-2:]
+    return x[..., top : height - bottom, left : width - right]
+''',
+        ),
+    )
+
     def validate(self) -> None:
         if self.mode != "constant" and self.value != 0:
             message = f"`value` goes with mode constant, not {self.mode}"
             raise Problem("SEG210", message, attr="value")
+
+    @property
+    def view(self) -> bool:
+        """Cutting off looks at a part of the map."""
+        return max(self.padding) <= 0
 
     def sides(self, axis: int) -> tuple[int, int]:
         """Pixels before and after."""
@@ -75,6 +92,8 @@ class Pad(Op):
         return Call(LAYERS[self.mode], (one(self.padding), *value))
 
     def expr(self, x: Tensor) -> Call:
+        if max(self.padding) <= 0:
+            return Call("trim", (X(0), *(-n for n in self.padding)))
         values = {"mode": self.mode, "value": self.value}
         return Call("F.pad", (X(0), self.padding), values, {"mode": "constant", "value": 0})
 

@@ -6,7 +6,7 @@ import keyword
 import re
 
 from segc.diag import Report
-from segc.op import REGISTRY
+from segc.op import REGISTRY, UNNAMED
 from segc.read.yaml import Scalar
 
 MAX_NAME = 63
@@ -96,6 +96,10 @@ def check_model_name(name: Scalar, report: Report) -> bool:
         return False
     if name.text in LIBRARIES or name.text.lower() in LIBRARIES:
         message = f"a model named `{name.text}` would hide a library"
+        report.error("SEG306", message, name.loc, hint="choose another name")
+        return False
+    if any(h.name == name.text for op in UNNAMED.values() for h in op.helpers):
+        message = f"`{name.text}` is reserved: emitted modules have a layer of that name"
         report.error("SEG306", message, name.loc, hint="choose another name")
         return False
     return True

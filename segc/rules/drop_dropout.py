@@ -16,4 +16,4 @@ def drop_dropout(checked: Checked, node: Node) -> Rewrite | Skip | None:
     """Remove a dropout; its readers read what it read."""
     if node.op.name not in DROPOUTS:
         return None
-    return Rewrite(drop=(node.name,))
+    return Rewrite(instead={node.name: node.inputs[0]})

@@ -7,8 +7,8 @@ convolution is linear in its weights, so
     w' = w * s  (per output channel),    bias' = (bias - m) * s + b.
 
 Exact in real arithmetic for convolutions and transposed convolutions, whatever their padding, since
-the norm comes behind them. Not done where the convolution's own value is read elsewhere, where it
-shares its weights, or where the norm uses the statistics of the batch even in evaluation.
+the norm comes behind them. Not done where the convolution's own value is read elsewhere, or where
+the norm uses the statistics of the batch even in evaluation.
 """
 
 from __future__ import annotations
@@ -17,42 +17,38 @@ from dataclasses import replace
 
 from segc.check import Checked
 from segc.ir import Node, Ref
+from segc.ops.conv import Conv2d, ConvTranspose2d
 from segc.rewrite import Move, Rewrite, Skip
+from segc.rules.common import read_elsewhere
 
-NORMS = ("batch_norm2d", "frozen_batch_norm2d")
-LAYERS = {"conv2d": "fold_batch_norm", "conv_transpose2d": "fold_batch_norm_transposed"}
+NORMS = ("batch_norm2d", "frozen_batch_norm2d", "sync_batch_norm2d")
 
 
 def fold_batch_norm(checked: Checked, node: Node) -> Rewrite | Skip | None:
     """Fold a batch norm into the convolution whose output it normalises."""
     if node.op.name not in NORMS:
         return None
-    graph = checked.graph
-    conv = graph.by_name.get(node.inputs[0].node)
-    if conv is None or conv.op.name not in LAYERS:
+    conv = checked.graph.by_name.get(node.inputs[0].node)
+    if conv is None or not isinstance(conv.op, (Conv2d, ConvTranspose2d)):
         before = conv.op.name if conv else "the input"
         return Skip(node.name, f"it follows {before}, not a convolution")
-    why = _refusal(checked, conv, node)
-    if why:
-        return Skip(node.name, why)
+    if read_elsewhere(checked.graph, conv, node):
+        return Skip(node.name, f"the value of `{conv.name}` is read elsewhere too")
+    if batch_statistics(node):
+        return Skip(node.name, "it uses the statistics of the batch in evaluation too")
     folded = replace(conv, op=conv.op.replace(bias=True), init={})
-    groups = getattr(conv.op, "groups", 1)
-    args: tuple[float, ...] = (float(node.op.values.get("eps", node.op.attrs["eps"].default)),)
-    if conv.op.name == "conv_transpose2d":
-        args = (*args, float(groups))
-    move = Move(LAYERS[conv.op.name], conv.name, (conv.name, node.name), args)
-    return Rewrite(change=(folded,), drop=(node.name,), moves=(move,))
+    move = Move("fold_batch_norm", (conv.name, node.name, epsilon(node)))
+    if isinstance(conv.op, ConvTranspose2d):
+        move = Move("fold_batch_norm_transposed", (*move.args, conv.op.groups))
+    there = {node.name: Ref(conv.name)}
+    return Rewrite(put={conv.name: (folded,)}, instead=there, moves=(move,))
 
 
-def _refusal(checked: Checked, conv: Node, norm: Node) -> str | None:
-    graph = checked.graph
-    readers = graph.users.get(Ref(conv.name), ())
-    if len(readers) > 1 or Ref(conv.name) in graph.outputs.values():
-        return f"the value of `{conv.name}` is read elsewhere too"
-    if conv.shared or norm.shared:
-        return "its weights are shared"
-    if any(n.shared in (conv.name, norm.name) for n in graph.nodes if n.shared):
-        return "its weights are shared"
-    if not getattr(norm.op, "track_running_stats", True):
-        return "it uses the statistics of the batch in evaluation too"
-    return None
+def epsilon(norm: Node) -> float:
+    """What a batch norm adds to the variance."""
+    return float(norm.op.values.get("eps", norm.op.attrs["eps"].default))
+
+
+def batch_statistics(norm: Node) -> bool:
+    """Whether a norm takes the statistics of the batch in evaluation too."""
+    return not getattr(norm.op, "track_running_stats", True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from segc.transforms import (  # noqa: F401
+    commute_pointwise,
     convolutionalise,
     freeze,
+    fuse_unpool,
     replace_norm,
     stride_to_dilation,
     tie,

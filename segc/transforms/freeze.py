@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from segc.ir import Graph
 from segc.op import Problem, attr
-from segc.transforms.base import Transform, members, transform
+from segc.transforms.base import Transform, members, switched_off, transform
 
 
 @transform("freeze")
@@ -32,7 +32,7 @@ class Freeze(Transform):
                 message = f"`{node.name}` applies the weights of `{node.shared}`, "
                 message += f"which is not in `{self.layers}`; freeze them there"
                 raise Problem("SEG210", message, attr="layers")
-        if not owners and not self._switched_off(graph):
+        if not owners and not switched_off(graph, self.layers):
             raise Problem("SEG210", f"`{self.layers}` has no weights to freeze", attr="layers")
         return graph.with_nodes(
             tuple(
@@ -40,8 +40,3 @@ class Freeze(Transform):
                 for n in graph.nodes
             )
         )
-
-    def _switched_off(self, graph: Graph) -> bool:
-        """`when` has removed all of it: there is nothing to say."""
-        scope, node = graph.scopes.get(self.layers), graph.by_name.get(self.layers)
-        return bool((scope and scope.absent) or (node and node.absent))
