@@ -13,6 +13,7 @@ from typing import Any
 
 from segc.ir import Graph, Node, Ref
 from segc.rewrite import Argument, Rewrite, Skip
+from segc.surgery import inhabited
 
 SHARED = "its weights are shared with a layer it does not fit"
 GROUPED = "its group is applied again, where it does not fit"
@@ -20,24 +21,34 @@ GROUPED = "its group is applied again, where it does not fit"
 
 def together(graph: Graph, edits: Mapping[str, Rewrite]) -> tuple[dict[str, Rewrite], list[Skip]]:
     """The edits that every application takes alike, and why the others are refused."""
-    family, pairs = _families(graph), applications(graph)
+    family, twins = _families(graph), _twins(graph)
     kept, skips = dict(edits), []
-    again = bool(family or pairs)
+    again = bool(family or twins)
     while again:
         again = False
         by_layer = {t: edit for edit in kept.values() for t in edit.touched}
         for name, edit in list(kept.items()):
-            why = _misfit(graph, edit, by_layer, family, pairs)
+            why = _misfit(graph, edit, by_layer, family, twins)
             if why:
                 del kept[name]
                 skips.append(Skip(name, why))
                 again = True
-    return {n: _sharing(graph, e, kept) for n, e in kept.items()}, skips
+    put = {name: nodes for edit in kept.values() for name, nodes in edit.put.items()}
+    return {n: _sharing(graph, e, put) for n, e in kept.items()}, skips
 
 
 def applications(graph: Graph) -> list[tuple[str, str]]:
     """Groups that are applied again, with the group they apply."""
     return [(path, s.shared) for path, s in graph.scopes.items() if s.shared]
+
+
+def _twins(graph: Graph) -> dict[str, list[str]]:
+    """For each group that is applied several times the others it is paired with."""
+    found: dict[str, list[str]] = {}
+    for path, other in applications(graph):
+        found.setdefault(path, []).append(other)
+        found.setdefault(other, []).append(path)
+    return found
 
 
 def _families(graph: Graph) -> dict[str, set[str]]:
@@ -54,15 +65,14 @@ def _misfit(
     edit: Rewrite,
     by_layer: Mapping[str, Rewrite],
     family: Mapping[str, set[str]],
-    pairs: list[tuple[str, str]],
+    twins: Mapping[str, list[str]],
 ) -> str | None:
     """Why an edit cannot be made along with the others."""
     if not _converts_alike(graph, edit, by_layer, family):
         return SHARED
-    for path, other in pairs:
-        for a, b in ((path, other), (other, path)):
-            if not _mirrored(graph, edit, by_layer, a, b):
-                return GROUPED
+    for path in twins.keys() & inhabited(graph.by_name[name] for name in edit.touched):
+        if not all(_mirrored(graph, edit, by_layer, path, other) for other in twins[path]):
+            return GROUPED
     return None
 
 
@@ -121,12 +131,11 @@ def _renamed(argument: Argument, names: Mapping[str, str]) -> Any:
     return names.get(argument, argument) if isinstance(argument, str) else argument
 
 
-def _sharing(graph: Graph, edit: Rewrite, edits: Mapping[str, Rewrite]) -> Rewrite:
-    """The edit with new layers that use the new layers of the owner's edit."""
+def _sharing(graph: Graph, edit: Rewrite, new: Mapping[str, tuple[Node, ...]]) -> Rewrite:
+    """The edit with layers that use the weights of those put in the place of their owners."""
     put = {}
     for name, nodes in edit.put.items():
-        owner = graph.by_name[name].shared
-        pattern = next((e.put[owner] for e in edits.values() if owner and owner in e.put), ())
+        pattern = new.get(graph.by_name[name].shared or "", ())
         owners = iter([p.name for p in pattern if p.op.stateful])
         put[name] = tuple(
             replace(n, shared=next(owners, n.shared)) if n.op.stateful else n for n in nodes
