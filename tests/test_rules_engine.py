@@ -89,12 +89,15 @@ def test_the_command_says_the_options() -> None:
 
 
 def test_the_balance_decides() -> None:
-    """4 -> 64 channels below an upsampling by 2 save products and cost bytes: more is enlarged."""
+    """Below the upsampling a convolution to many channels makes a quarter of the products, and
+    what is enlarged then is larger: 4 + 16 + 16 + 256 values a pixel against 4 + 64 + 64 + 256."""
     layers = """
   up: {op: interpolate, scale_factor: 2, mode: bilinear}
-  conv: {op: conv2d, out_channels: 64, kernel_size: 1}"""
+  conv: {op: conv2d, out_channels: 64, kernel_size: 1, bias: false}"""
     products = done(Options(balance=0.001), layers, "conv", size="64, 64")
     assert fired(products) == {"commute_pointwise": 1}
+    (saved,) = products.fired
+    assert saved.macs == 3 * 4 * 64 * 64 * 64 and saved.bytes == 4 * (292 - 388) * 64 * 64
     moved = done(Options(balance=1e6), layers, "conv", size="64, 64")
     assert moved.fired == () and "it would cost more" in reasons(moved)["conv"]
 

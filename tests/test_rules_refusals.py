@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from rules_kit import only, reasons, spec
+from test_rules_unpool import NO_POOL, ON_CPU, REFUSED
 
 import segc
 from segc.build import Maker
@@ -147,6 +148,22 @@ CASES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
         "the map is not enlarged by whole numbers",
     ),
     ("nearest_conv", (f"a: {COPIES}", f"b: {STRIDED}"), "b", "the convolution has a stride"),
+    ("nearest_conv", (f"a: {COPIES}", f"b: {MIRRORED}"), "b", "its padding is not zeros"),
+    (
+        "nearest_conv",
+        (f"a: {COPIES}", f"b: {CONV[:-1]}, padding: 1}}"),
+        "b",
+        "it pads by more than its window reaches",
+    ),
+    (
+        "nearest_conv",
+        (
+            "a: {op: interpolate, scale_factor: [1, 2]}",
+            "b: {op: conv2d, out_channels: 4, kernel_size: 2, padding: same}",
+        ),
+        "b",
+        "it pads more on one side",
+    ),
     (
         "nearest_conv",
         (f"a: {COPIES}", "b: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 3}"),
@@ -212,6 +229,13 @@ CASES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
         "a",
         "together with `b`, `c` it has more channels than the map it reads",
     ),
+    ("relu_in_place", ("a: relu",), "a", "what it reads may be part of another value"),
+    (
+        "relu_in_place",
+        (f"a: {CONV}", "b: relu", SUM),
+        "b",
+        "the value of `a` is read elsewhere too",
+    ),
     (
         "dilated_taps",
         ("a: {op: conv2d, out_channels: 4, kernel_size: 3, dilation: 2}",),
@@ -269,7 +293,7 @@ def test_no_gain_is_told() -> None:
 
 # --- completeness --------------------------------------------------------------------------------
 
-RULES = Path(segc.__file__).parent / "rules"
+ROOT = Path(segc.__file__).parent
 
 
 def sentences(path: Path) -> Iterator[str]:
@@ -291,10 +315,10 @@ def sentences(path: Path) -> Iterator[str]:
 
 
 def test_every_sentence_has_a_case() -> None:
-    seen = {case[3] for case in CASES}
+    seen = {case[3] for case in CASES} | set(REFUSED) | {ON_CPU, NO_POOL}
     untold = {
         (path.name, pattern)
-        for path in sorted(RULES.glob("*.py"))
+        for path in (*sorted((ROOT / "rules").glob("*.py")), ROOT / "patterns.py")
         if path.name != "weights.py"  # its functions are copied into deploy.py
         for pattern in sentences(path)
         if not any(re.search(pattern, why) for why in seen)
