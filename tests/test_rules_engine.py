@@ -21,6 +21,7 @@ from segc.rules import RULES
 from segc.source import Source
 from segc.verify import import_source, trained_like
 
+ROOT = Path(__file__).parent.parent
 MIXED = """
   drop: dropout
   a: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 1}
@@ -80,6 +81,14 @@ def test_every_rule_can_be_named() -> None:
         assert "=> " in rule.about or "-> " in rule.about
     every = done(Options("none", on=frozenset(names)))
     assert set(fired(every)) >= {"shuffle_deconv", "commute_pointwise", "fold_batch_norm"}
+
+
+def test_the_manual_lists_the_rules_in_their_order() -> None:
+    page = (ROOT / "docs" / "optimiser.md").read_text(encoding="utf-8")
+    table = page.partition("## The rules")[2].partition("## ")[0]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    listed = [(row[1].strip(" `"), row[-2].strip()) for row in rows]
+    assert listed == [(rule.name, rule.level) for rule in RULES]
 
 
 def test_the_command_says_the_options() -> None:
@@ -231,7 +240,7 @@ def test_the_same_edits_for_other_values() -> None:
 
 def test_bytes_are_the_same_every_time() -> None:
     """Whatever order sets are walked in."""
-    spec_file = Path(__file__).parent.parent / "specs" / "deeplabv3_resnet50.yaml"
+    spec_file = ROOT / "specs" / "deeplabv3_resnet50.yaml"
     program = (
         "import sys, hashlib\n"
         "from segc.build import Maker\n"
