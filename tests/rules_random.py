@@ -7,7 +7,19 @@ from random import Random
 
 from rules_kit import layer_text
 
-KEEPING = ("conv", "conv", "wide", "norm", "norm", "act", "drop", "scale", "dilated", "identity")
+KEEPING = (
+    "conv",
+    "conv",
+    "wide",
+    "norm",
+    "norm",
+    "act",
+    "drop",
+    "scale",
+    "dilated",
+    "identity",
+    "unpool",
+)
 CHANGING = ("up", "up", "nails", "deconv", "bilinear", "down")
 JOINING = ("concat", "concat", "concat", "add", "duplicate", "use", "parallel", "crop")
 ACTS = ("relu", "sigmoid", "{op: leaky_relu, negative_slope: 0.2}")
@@ -72,6 +84,8 @@ class Network:
         if kind == "dilated":
             d = rng.choice((2, 4, 9))
             return self.convolution(x, 4, kernel_size=3, padding=d, dilation=d)
+        if kind == "unpool":
+            return self.unpooled(self.values[0])
         if kind == "conv":
             return self.convolution(x, rng.choice((4, x.channels)))
         texts = {
@@ -82,6 +96,21 @@ class Network:
             "identity": "identity",
         }
         return self.add(kind, texts[kind], x.channels, x.scale, x)
+
+    def unpooled(self, x: Value) -> Value:
+        """Pooled, unpooled with the indices to the size it had, and convolved.
+
+        Of the image only: where values of a window are equal (copies of a pixel, nails), rounding
+        decides which index it gets, in either network.
+        """
+        pool = layer_text("max_pool2d", kernel_size=2, return_indices=True, ceil_mode=True)
+        small = self.add("pool", pool, x.channels, 0, x)
+        act = self.add("act", "sigmoid", x.channels, 0, small)
+        indices = Value(f"{small.name}.indices", x.channels, 0)
+        text = layer_text("max_unpool2d", size=f"{small.name}.input")
+        made = self.add("unpool", text, x.channels, x.scale, act, indices)
+        self.values = [v for v in self.values if v not in (small, act)]
+        return self.convolution(made, 4)
 
     def resize(self, kind: str, x: Value) -> Value:
         rng = self.rng
