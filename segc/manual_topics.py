@@ -64,7 +64,20 @@ def _losses() -> str:
     lines = ["`losses:` by name; each says which loss it is by the key that names its output.", ""]
     width = max(map(len, LOSSES))
     lines += [f"  {name:<{width}}  {kind.title}" for name, kind in LOSSES.items()]
-    return "\n".join([*lines, "", "`segc explain cross_entropy` shows the keys of one."])
+    return "\n".join([*lines, "", *_TASKS.splitlines()])
+
+
+_TASKS = """\
+`segc explain cross_entropy` shows the keys of one.
+
+What a network learns follows from them, and train.py, eval.py, predict.py with it:
+
+  the class of each pixel        [N, C, H, W] to [N, K, h, w], compared with a label map
+  the class of a window's centre [N, C, 95, 95] to [N, K], `target: centre`
+  the class of an image          [N, C, H, W] to [N, K], `target: label`
+  the disparity of a focal stack [N, S, C, H, W] to [N, 1, H, W], `squared_error`
+
+Of another network there is losses.py alone."""
 
 
 def loss_page(name: str) -> str:
@@ -92,7 +105,8 @@ def _fields(fields: Mapping[str, Field], depth: int = 1) -> list[str]:
         pad = "  " * depth
         text = f"{name}: {f.doc}{choices}{_standing(f)}"
         lines += wrap(text, 88, initial_indent=pad, subsequent_indent=pad + "    ")
-        lines += _fields(f.fields, depth + 1)
+        if f.kind != "named":  # it holds what stands around it
+            lines += _fields(f.fields, depth + 1)
     return lines
 
 

@@ -17,7 +17,7 @@ from segc.read.layouts import layouts_schema
 from segc.read.loss_table import losses_schema
 from segc.read.network import INPUT_KEYS
 from segc.read.params import PARAM_KEYS, TYPES
-from segc.read.recipe_table import recipe_schema
+from segc.read.recipe_schema import recipe_schema
 from segc.read.spec import BLOCK_KEYS, LAYER_KEYS, TOP_LEVEL
 from segc.transforms import TRANSFORMS
 
@@ -63,7 +63,8 @@ def _ref(name: str) -> Schema:
 # --- the top level --------------------------------------------------------------------------------
 def _top() -> Schema:
     needed = ["segc", "model", "inputs", "layers", "outputs"]
-    network = {"required": needed, "properties": {"layers": _ref("layers")}}
+    own = {"layers": _ref("layers"), "recipe": {"type": "object"}}
+    network = {"required": needed, "properties": own}
     blocks = {
         "required": ["segc"],
         "anyOf": [{"required": ["blocks"]}, {"required": ["weights"]}],
@@ -103,7 +104,7 @@ def _sections() -> dict[str, Schema]:
         "init": _init_by_operator(),
         "outputs": {**named, "additionalProperties": {"type": ["string", "null"]}},
         "losses": losses_schema(),
-        "recipe": recipe_schema(),
+        "recipe": {**recipe_schema(), "type": ["object", "null"]},  # null: not that of the base
         "weights": layouts_schema(),
     }
 

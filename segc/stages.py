@@ -9,9 +9,10 @@ from typing import Any
 
 from segc.check import Checked, verify
 from segc.diag import Report
+from segc.facts import Facts, accepted_crop, facts_of
 from segc.ir import Ref, StageNet
 from segc.loc import Loc
-from segc.training import Facts, accepted_crop, facts_of, loc_of, parameter_names
+from segc.training import loc_of, parameter_names
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 Stage = Mapping[str, Any]
@@ -121,7 +122,7 @@ def _check_crop(number: int, stage: Stage, checked: Checked, facts: Facts, repor
     crop = stage["crop"]
     if not crop or dict(checked.graph.params) != dict(checked.graph.defaults):
         return
-    nearest = accepted_crop(checked.domain, facts, *crop)
+    nearest = accepted_crop(facts.domain, facts, *crop)
     if list(nearest) != list(crop):
         text = f"the network does not take crops of {crop[0]} x {crop[1]}"
         place = loc_of(checked.graph.recipe, f"stages.{number}.crop", checked.graph.loc)

@@ -1,123 +1,21 @@
-"""What the derived shapes say about training: which output, which sizes, and whether it fits."""
+"""Do losses and recipe go with the network?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from segc.check import Checked
 from segc.diag import Report
-from segc.dim import DimLike, Domain, evaluate, symbols
+from segc.dim import DimLike
+from segc.facts import Facts, accepted_crop, facts_of
 from segc.inference import check_inference
-from segc.ir import Graph, Ref
+from segc.ir import Graph
 from segc.layouts import check_layouts
 from segc.loc import Loc
 from segc.read.loss_table import LOSSES
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the derived shapes say about feeding and scoring a network.
-
-    `main` is the output that is predicted from; `margin` the pixels by which it is smaller than
-    the image on every side, None if it is a coarser grid; `coarse` the outputs on a coarser grid.
-    """
-
-    channels: int
-    height: DimLike
-    width: DimLike
-    main: str
-    outputs: int  # channels of the main output
-    margin: int | None
-    coarse: frozenset[str]
-
-
-def facts_of(checked: Checked) -> Facts | None:
-    """The facts, or None if this is not a network from one image to a map of classes.
-
-    Nor is it one if a loss compares with something else than a label map.
-    """
-    graph = checked.graph
-    inputs = [i for i in graph.inputs if len(_shape_of(checked, i)) == 4]
-    maps = {name: checked.shape(ref) for name, ref in graph.outputs.items()}
-    maps = {name: s for name, s in maps.items() if len(s) == 4 and isinstance(s[1], int)}
-    if len(graph.inputs) != 1 or len(inputs) != 1 or not maps:
-        return None
-    if any(_without_map(loss) for loss in graph.losses.values()):
-        return None
-    shape = _shape_of(checked, inputs[0])
-    main = _main_output(graph.losses, graph.output_only, maps)
-    if main is None or not isinstance(shape[1], int):
-        return None
-    margin = _margin(checked.domain, maps[main], shape)
-    coarse = frozenset(n for n, s in maps.items() if _margin(checked.domain, s, shape) != margin)
-    if margin is None:
-        coarse = frozenset(maps)
-    count = maps[main][1]
-    assert isinstance(count, int)
-    return Facts(shape[1], shape[2], shape[3], main, count, margin, coarse)
-
-
-def _without_map(loss: Mapping[str, Any]) -> bool:
-    """Whether a loss compares with something else than a label map."""
-    return LOSSES[loss["kind"]].dense or loss.get("target") == "centre"
-
-
-def _shape_of(checked: Checked, name: str) -> tuple[DimLike, ...]:
-    return checked.shape(Ref(name))
-
-
-def _main_output(
-    losses: Mapping[str, Any], phases: Mapping[str, str], maps: Mapping[str, Any]
-) -> str | None:
-    """The first output outside training that has a loss; failing that, the first output.
-
-    A loss that samples the labels down to its output looks at a map on the way to the prediction.
-    """
-    lasting = [name for name in maps if phases.get(name) != "train"]
-    trained = [
-        v["output"]
-        for v in losses.values()
-        if v["output"] in lasting and v.get("resize", "logits") == "logits"
-    ]
-    return next(iter(trained or lasting), None)
-
-
-def _margin(domain: Domain, output: tuple[DimLike, ...], image: tuple[DimLike, ...]) -> int | None:
-    """Half of what the image is larger than the output, if that is the same at every size."""
-    found = set()
-    for small, large in zip(output[2:], image[2:], strict=True):
-        lost = _value(domain, large) - _value(domain, small)
-        if lost < 0 or lost % 2 or domain.relation(small + lost, large) != "always":
-            return None
-        found.add(lost // 2)
-    return found.pop() if len(found) == 1 else None
-
-
-def _value(domain: Domain, d: DimLike) -> int:
-    """The value of a size at one accepted image size."""
-    if isinstance(d, int):
-        return d
-    return int(evaluate(d, {name: accepted(domain, name, 512) for name in sorted(symbols(d))}))
-
-
-def accepted(domain: Domain, name: str, value: int) -> int:
-    below, above = domain.nearest(name, value)
-    return above if above is not None else int(below or 1)
-
-
-def accepted_crop(domain: Domain, facts: Facts, height: int, width: int) -> tuple[int, int]:
-    """The smallest accepted image at least this large; the largest there is, failing that."""
-    sides = []
-    for side, wanted in ((facts.height, height), (facts.width, width)):
-        names = [] if isinstance(side, int) else sorted(symbols(side))
-        sides.append(accepted(domain, names[0], wanted) if names else _value(domain, side))
-    return sides[0], sides[1]
-
-
-# --- does the recipe fit the network? -------------------------------------------------------
+from segc.task import check_task
 
 
 def check_training(checked: Checked, report: Report) -> None:
@@ -132,11 +30,13 @@ def check_training(checked: Checked, report: Report) -> None:
     _check_outputs(checked, facts, report)
     if facts is None:
         return
+    check_task(graph.recipe, facts.task, report)
     _check_channels(graph.recipe, facts, report)
     _check_groups(checked, report)
     _check_accumulate(graph, report)
     if dict(graph.params) == dict(graph.defaults):
-        _check_classes(checked, facts, report)
+        if facts.task != "stacks":
+            _check_classes(checked, facts, report)
         _check_crop(checked, facts, report)
         check_inference(checked, facts.margin, facts.outputs, report)
 
@@ -180,13 +80,17 @@ def _misfit(
     """What is wrong with the shape of a loss's output, and the way out."""
     if not shape or channels == "any":
         return None
-    axes = 2 if loss.get("target") == "centre" else 4
+    axes = 2 if loss.get("target") in ("centre", "label") else 4
     if len(shape) != axes and axes == 2:
-        return f"has {len(shape)} axes, the label of one pixel needs [N, K]", "use `target: mask`"
+        what = "pixel" if loss["target"] == "centre" else "image"
+        return f"has {len(shape)} axes, the label of one {what} needs [N, K]", "use `target: mask`"
+    if axes == 2 and not isinstance(shape[1], int):
+        text = f"has {shape[1]} values, which is no number of classes"
+        return text, "`squeeze` axes of size 1 instead of `flatten`"
     if len(shape) != axes:
         hint = "it needs [N, K, H, W]"
         if len(shape) == 2 and loss["kind"] == "cross_entropy":
-            hint += "; for the class of a patch's centre, `target: centre`"
+            hint += "; for the class of a patch's centre, `target: centre`, of an image `label`"
         return f"has {len(shape)} axes, no map of classes", hint
     if channels == "classes" and shape[1] == 1:
         text = "has one channel, whose softmax is 1 everywhere: the loss is 0 for ever"
@@ -232,7 +136,7 @@ def _check_crop(checked: Checked, facts: Facts, report: Report) -> None:
     crop = checked.graph.recipe.get("crop")
     if not crop:
         return
-    nearest = accepted_crop(checked.domain, facts, *crop)
+    nearest = accepted_crop(facts.domain, facts, *crop)
     if list(nearest) != list(crop):
         text = f"the network does not take crops of {crop[0]} x {crop[1]}"
         place = loc_of(checked.graph.recipe, "crop", checked.graph.loc)

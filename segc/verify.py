@@ -244,18 +244,23 @@ def _macs(checked: Checked, model: Any, what: str = "MACs") -> Finding:
 def _refused(checked: Checked, model: Any) -> Finding:
     """Sizes just outside the accepted ones must fail in torch; accepted ones ran above.
 
-    One demand torch does not make: that pooling indices point into a map of the size unpooled to.
-    It then writes values to the wrong places without a word; segc refuses.
+    Two demands torch does not make: that pooling indices point into a map of the size unpooled to
+    (it then writes values to the wrong places without a word), and that an axis that is squeezed
+    has size 1 (it then stays, and the output has one more). segc refuses both.
     """
     inside = accepted_sizes(checked)[0]
     by_name = checked.graph.by_name
     silent = any(by_name[r.node].op.index_operands for r in checked.reasons)
-    refused = misplaced = 0
+    derived = [len(checked.shape(ref)) for ref in checked.graph.outputs.values()]
+    refused = misplaced = kept = 0
     model.eval()
     for symbol in _symbols(checked)[0]:
         for value in (v for v in checked.domain.outside(symbol, OUTSIDE) if v >= 1):
-            if not _accepts(model, make_inputs(checked, {**inside, symbol: value})):
+            axes = _axes(model, make_inputs(checked, {**inside, symbol: value}))
+            if axes is None:
                 refused += 1
+            elif axes != derived:
+                kept += 1
             elif silent:
                 misplaced += 1
             else:
@@ -264,17 +269,20 @@ def _refused(checked: Checked, model: Any) -> Finding:
     detail = f"{limits}; {refused} just outside refused by torch" if refused else limits
     if misplaced:
         detail += f"; {misplaced} where torch would unpool to wrong places"
+    if kept:
+        detail += f"; {kept} where torch would keep an axis"
     return Finding("accepted sizes", True, detail)
 
 
-def _accepts(model: Any, inputs: Mapping[str, Any]) -> bool:
+def _axes(model: Any, inputs: Mapping[str, Any]) -> list[int] | None:
+    """How many axes each output has; None where the sizes are refused."""
     torch = _torch()
     try:
         with torch.no_grad():
-            model(**inputs)
+            found = model(**inputs)
     except (RuntimeError, ValueError, IndexError):
-        return False
-    return True
+        return None
+    return [value.dim() for value in (found.values() if isinstance(found, dict) else [found])]
 
 
 # --- the deploy module ----------------------------------------------------------------------

@@ -7,20 +7,8 @@ from random import Random
 
 from rules_kit import layer_text
 
-KEEPING = (
-    "conv",
-    "conv",
-    "wide",
-    "norm",
-    "norm",
-    "act",
-    "drop",
-    "scale",
-    "dilated",
-    "identity",
-    "unpool",
-)
-CHANGING = ("up", "up", "nails", "deconv", "bilinear", "down")
+KEEPING = ("conv", "conv", "wide", "norm", "norm", "act", "drop", "scale", "dilated", "identity")
+CHANGING = ("up", "up", "nails", "deconv", "bilinear", "down", "unpool")
 JOINING = ("concat", "concat", "concat", "add", "duplicate", "use", "parallel", "crop")
 ACTS = ("relu", "sigmoid", "{op: leaky_relu, negative_slope: 0.2}")
 
@@ -67,7 +55,8 @@ class Network:
         given: dict[str, object] = {"out_channels": out, "kernel_size": k, "padding": k // 2}
         given["bias"] = self.rng.choice((None, False))
         made = self.add("conv", layer_text("conv2d", **given | changes), out, x.scale, x)
-        self.convs.append((made.name, x.channels, out))
+        if x.scale:  # not of a map whose size no other has
+            self.convs.append((made.name, x.channels, out))
         return made
 
     # --- one step -------------------------------------------------------------------------
@@ -84,8 +73,6 @@ class Network:
         if kind == "dilated":
             d = rng.choice((2, 4, 9))
             return self.convolution(x, 4, kernel_size=3, padding=d, dilation=d)
-        if kind == "unpool":
-            return self.unpooled(self.values[0])
         if kind == "conv":
             return self.convolution(x, rng.choice((4, x.channels)))
         texts = {
@@ -97,26 +84,13 @@ class Network:
         }
         return self.add(kind, texts[kind], x.channels, x.scale, x)
 
-    def unpooled(self, x: Value) -> Value:
-        """Pooled, unpooled with the indices to the size it had, and convolved.
-
-        Of the image only: where values of a window are equal (copies of a pixel, nails), rounding
-        decides which index it gets, in either network.
-        """
-        pool = layer_text("max_pool2d", kernel_size=2, return_indices=True, ceil_mode=True)
-        small = self.add("pool", pool, x.channels, 0, x)
-        act = self.add("act", "sigmoid", x.channels, 0, small)
-        indices = Value(f"{small.name}.indices", x.channels, 0)
-        text = layer_text("max_unpool2d", size=f"{small.name}.input")
-        made = self.add("unpool", text, x.channels, x.scale, act, indices)
-        self.values = [v for v in self.values if v not in (small, act)]
-        return self.convolution(made, 4)
-
     def resize(self, kind: str, x: Value) -> Value:
         rng = self.rng
         if kind == "down" and x.scale > 1:
             pool = "{op: max_pool2d, kernel_size: 2}"
             return self.add("pool", pool, x.channels, x.scale // 2, x)
+        if kind == "unpool":
+            return self.unpool()
         if x.scale > 2:
             return self.convolution(x, 4)
         scale, bigger = 2, 2 * x.scale
@@ -141,6 +115,20 @@ class Network:
         corners = True if mode == "bilinear" and rng.random() < 0.5 else None
         text = layer_text("interpolate", mode=mode, scale_factor=scale, align_corners=corners)
         return self.add("up", text, x.channels, bigger, x)
+
+    def unpool(self) -> Value:
+        """The image pooled and unpooled: elsewhere equal neighbours would make the largest one a
+        matter of the last bit."""
+        image = self.values[0]
+        text = "{op: max_pool2d, kernel_size: 2, return_indices: true}"
+        pooled = self.add("pool", text, 4, 0, image)
+        inner = self.convolution(pooled, 4)
+        text = layer_text("max_unpool2d", size=f"{pooled.name}.input")
+        indices = Value(f"{pooled.name}.indices", 4, 0)
+        large = self.add("unpool", text, 4, 1, inner, indices)
+        self.values.remove(pooled)
+        self.values.remove(inner)
+        return self.convolution(large, 4)
 
     def join(self, kind: str, x: Value) -> Value:
         rng = self.rng

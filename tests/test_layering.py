@@ -25,7 +25,7 @@ LEVELS = [
     {"read"},
     {"blame"},
     {"check"},
-    {"layouts"},
+    {"facts", "layouts", "task"},
     {"analyse", "inference", "training"},
     {"stages"},
     {"rewrite", "phases"},

@@ -172,13 +172,13 @@ def test_sampling_of_the_papers(losses: Any) -> None:
 
 
 def test_the_centre_of_a_patch(losses: Any, tmp_path: Path) -> None:
-    """A classifier of patches: no scripts, but its loss."""
+    """A classifier of windows of any size: no scripts, but its loss."""
     text = """\
         segc: 1
         model: Patch
-        inputs: {image: [N, 1, 95, 95]}
+        inputs: {image: [N, 1, H, W]}
         layers:
-          pool: {op: avg_pool2d, kernel_size: 95}
+          pool: {op: adaptive_avg_pool2d, output_size: 1}
           flat: flatten
           fc: {op: linear, out_features: 4}
         outputs: {logits: fc}
@@ -197,6 +197,33 @@ def test_the_centre_of_a_patch(losses: Any, tmp_path: Path) -> None:
     weights = torch.tensor([1.0, 2, 3, 4])
     assert scope["CLASS_WEIGHTS"] == (1, 2, 3, 4)
     check(scope["total_loss"](logits, mask, weights), total / 7, logits)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_class_of_an_image(weighted: bool, reduction: str) -> None:
+    weights = [1.0, 2.0, 3.0, 4.0] if weighted else [1.0] * 4
+    given = ", class_weights: [1, 2, 3, 4]" if weighted else ""
+    text = f"""\
+        segc: 1
+        model: Classifier
+        inputs: {{image: [N, 1, 8, 8]}}
+        layers:
+          flat: flatten
+          fc: {{op: linear, out_features: 4}}
+        outputs: {{logits: fc}}
+        losses: {{seg: {{cross_entropy: logits, target: label, reduction: {reduction}{given}}}}}
+        """
+    source = harness_files(sound(dedent(text)))["losses.py"]
+    assert "IGNORE" not in source
+    scope: dict[str, Any] = {}
+    exec(compile(source, "losses.py", "exec"), scope)
+    logits, true = scores()[:, :, 0, 0].detach().requires_grad_(), [2, 3, 0]
+    wide = logits[:, :, None, None]
+    total = sum(weights[c] * entropy(wide, n, 0, 0, c) for n, c in enumerate(true))
+    by = sum(weights[c] for c in true) if reduction == "mean" else 1
+    arguments = [torch.tensor(weights)] if weighted else []
+    check(scope["total_loss"](logits, torch.tensor(true), *arguments), total / by, logits)
 
 
 # --- border weights -------------------------------------------------------------------------

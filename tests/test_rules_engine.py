@@ -21,6 +21,7 @@ from segc.rules import RULES
 from segc.source import Source
 from segc.verify import import_source, trained_like
 
+ROOT = Path(__file__).parent.parent
 MIXED = """
   drop: dropout
   a: {op: conv2d, out_channels: 4, kernel_size: 3, padding: 1}
@@ -82,6 +83,14 @@ def test_every_rule_can_be_named() -> None:
     assert set(fired(every)) >= {"shuffle_deconv", "commute_pointwise", "fold_batch_norm"}
 
 
+def test_the_manual_lists_the_rules_in_their_order() -> None:
+    page = (ROOT / "docs" / "optimiser.md").read_text(encoding="utf-8")
+    table = page.partition("## The rules")[2].partition("## ")[0]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    listed = [(row[1].strip(" `"), row[-2].strip()) for row in rows]
+    assert listed == [(rule.name, rule.level) for rule in RULES]
+
+
 def test_the_command_says_the_options() -> None:
     assert Options().command == ""
     given = Options("safe", frozenset("ba"), frozenset("c"), 2.5)
@@ -89,12 +98,15 @@ def test_the_command_says_the_options() -> None:
 
 
 def test_the_balance_decides() -> None:
-    """4 -> 64 channels below an upsampling by 2 save products and cost bytes: more is enlarged."""
+    """Below the upsampling a convolution to many channels makes a quarter of the products, and
+    what is enlarged then is larger: 4 + 16 + 16 + 256 values a pixel against 4 + 64 + 64 + 256."""
     layers = """
   up: {op: interpolate, scale_factor: 2, mode: bilinear}
-  conv: {op: conv2d, out_channels: 64, kernel_size: 1}"""
+  conv: {op: conv2d, out_channels: 64, kernel_size: 1, bias: false}"""
     products = done(Options(balance=0.001), layers, "conv", size="64, 64")
     assert fired(products) == {"commute_pointwise": 1}
+    (saved,) = products.fired
+    assert saved.macs == 3 * 4 * 64 * 64 * 64 and saved.bytes == 4 * (292 - 388) * 64 * 64
     moved = done(Options(balance=1e6), layers, "conv", size="64, 64")
     assert moved.fired == () and "it would cost more" in reasons(moved)["conv"]
 
@@ -228,7 +240,7 @@ def test_the_same_edits_for_other_values() -> None:
 
 def test_bytes_are_the_same_every_time() -> None:
     """Whatever order sets are walked in."""
-    spec_file = Path(__file__).parent.parent / "specs" / "deeplabv3_resnet50.yaml"
+    spec_file = ROOT / "specs" / "deeplabv3_resnet50.yaml"
     program = (
         "import sys, hashlib\n"
         "from segc.build import Maker\n"

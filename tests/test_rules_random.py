@@ -42,7 +42,7 @@ def test_equal(chunk: int, forced: bool) -> None:
 
 def test_every_rule_takes_part() -> None:
     seen: Counter[str] = Counter()
-    for chunk in range(6):
+    for chunk in range(12):
         for layers, outputs in networks(chunk):
             seen.update(fired(Maker(spec(layers, outputs), {}, FORCED).optimised({})))
     assert set(seen) == set(NAMES)

@@ -137,7 +137,7 @@ COPIES: tuple[dict[str, object], ...] = (
     {"scale_factor": 4},
     {"scale_factor": 5, "mode": "nearest-exact"},
     {"scale_factor": (2, 3)},
-    {"scale_factor": (1, 4)},
+    {"scale_factor": (1, 2)},
     {"like": "wide"},
 )
 OTHERS: tuple[dict[str, object], ...] = (
@@ -154,7 +154,7 @@ def copied(rng: Random) -> Case:
         attributes["padding"] = 0
     up, conv = layer_text("interpolate", **resize), layer_text("conv2d", **attributes)
     fires = resize in COPIES and "stride" not in attributes and "padding_mode" not in attributes
-    fires = fires and reaches(attributes, resize.get("scale_factor", 3))
+    fires = fires and spreads(attributes, resize.get("scale_factor", 3))
     if "like" in resize:
         wide = "  wide: {op: bed_of_nails, scale_factor: 3}\n"
         layers = f"{wide}  up: {up[:-1]}, from: image}}\n  out: {conv}"
@@ -163,8 +163,8 @@ def copied(rng: Random) -> Case:
     return Case(layers, out, fires, SIZES)
 
 
-def reaches(attributes: dict[str, object], scale: object) -> bool:
-    """No more padding than the window reaches, and an odd pixel of it fits a copy."""
+def spreads(attributes: dict[str, object], scale: object) -> bool:
+    """No more padding than the window reaches, at most a copy less than one more behind."""
     for k, d, p, s in zip(*(pairs(attributes[n]) for n in NAMES), pairs(scale), strict=True):
         if p == "same" and d * (k - 1) % 2 and s == 1:
             return False
@@ -174,9 +174,9 @@ def reaches(attributes: dict[str, object], scale: object) -> bool:
 
 
 def test_copies_are_convolved_once() -> None:
-    seen = proved("nearest_conv", copied, 400)
+    seen = proved("nearest_conv", copied, 300)
     assert seen["fired"] > 100
-    assert len(seen) >= 6
+    assert len(seen) == 6  # 5 reasons
 
 
 def test_fixed_sizes_that_divide_count_as_whole_numbers() -> None:
@@ -189,27 +189,26 @@ def test_fixed_sizes_that_divide_count_as_whole_numbers() -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_spread_windows_by_themselves(seed: int) -> None:
-    """Windows, dilations, factors and paddings (also unequal ones) that no draw above reaches."""
+    """Windows, dilations, factors and groups that no draw above reaches."""
     rng = Random(seed)
+    torch.manual_seed(seed)
     for _ in range(40):
         k, d = (rng.randint(1, 6), rng.randint(1, 6)), (rng.randint(1, 5), rng.randint(1, 5))
         s, small = (rng.randint(1, 7), rng.randint(1, 7)), (rng.randint(1, 6), rng.randint(1, 6))
-        reach = [dd * (kk - 1) for kk, dd in zip(k, d, strict=True)]
-        before = [rng.randint(0, r) for r in reach]
-        more = [rng.randrange(n) for n in s]
-        sizes = [f * n + 2 * b + m - r
-                 for f, n, b, m, r in zip(s, small, before, more, reach, strict=True)]  # fmt: skip
-        if min(sizes) < 1:
+        reaches = [rate * (size - 1) for size, rate in zip(k, d, strict=True)]
+        pads = tuple(rng.randint(0, r) for r in reaches)
+        sizes = zip(s, small, pads, reaches, strict=True)
+        if min(f * n + 2 * p - r for f, n, p, r in sizes) < 1:
             continue
-        x, weight, bias = (
-            torch.randn(*n, dtype=torch.float64) for n in ((1, 4, *small), (6, 2, *k), (6,))
-        )
+        groups = rng.choice((1, 2))
+        x = torch.randn(1, 4, *small, dtype=torch.float64)
+        weight = torch.randn(6, 4 // groups, *k, dtype=torch.float64)
         large = x.repeat_interleave(s[0], 2).repeat_interleave(s[1], 3)
-        (top, left), (down, right) = before, (b + m for b, m in zip(before, more, strict=True))
-        padded = F.pad(large, (left, right, top, down))
-        wanted = F.conv2d(padded, weight, bias, dilation=d, groups=2)
+        wanted = F.conv2d(large, weight, padding=pads, dilation=d, groups=groups)
         state = {"c.weight": weight.clone()}
-        spread_weights(state, "c", 2, s, d)
-        margin = [r - b for r, b in zip(reach, before, strict=True)]
-        got = F.conv_transpose2d(x, state["c.weight"], bias, s, margin, more, groups=2)
+        spread_weights(state, "c", groups, s, d)
+        window = tuple(f + r for f, r in zip(s, reaches, strict=True))
+        assert state["c.weight"].shape == (4, 6 // groups, *window)
+        cut = tuple(r - p for r, p in zip(reaches, pads, strict=True))
+        got = F.conv_transpose2d(x, state["c.weight"], stride=s, padding=cut, groups=groups)
         assert torch.allclose(got, wanted, rtol=0, atol=1e-12)

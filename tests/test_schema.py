@@ -117,6 +117,8 @@ def test_misspelt_keys_are_refused_as_the_reader_does(path: Path) -> None:
         free = where[0] in ("params", "inputs", "blocks", "layers", "outputs", "use")
         if len(where) > 1 and (free or where[0] not in FIXED or where[:1] == ("losses",)):
             continue
+        if where[:2] == ("recipe", "cases") and len(where) == 3:
+            continue  # the name of a case
         mutant = copy.deepcopy(document)
         holder = at(mutant, where[:-1])
         holder[f"{key}z"] = holder.pop(key)
@@ -235,3 +237,11 @@ def test_initialisers_are_those_of_the_reader() -> None:
         bare = {"op": "linear", "out_features": 2, "init": {"weight": name}}
         assert accepted(network(bare)) is not needs
         assert reads(network(bare)) is not needs
+
+
+def test_a_recipe_with_nothing_behind_it_is_for_variants() -> None:
+    """There it takes away that of the base; elsewhere it is no recipe."""
+    variant = {"segc": 1, "extends": "unet.yaml", "recipe": None}
+    assert accepted(variant)
+    unet = plain(yaml.safe_load((ROOT / "specs" / "unet.yaml").read_text("utf-8")))
+    assert accepted(unet) and not accepted({**unet, "recipe": None})

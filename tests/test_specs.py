@@ -12,10 +12,10 @@ import pytest
 from segc.analyse import shapes, table
 from segc.check import Checked, verify
 from segc.diag import Report
+from segc.facts import facts_of
 from segc.ir import Ref
 from segc.read import read
 from segc.source import Source
-from segc.training import facts_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SPECS = sorted(p.stem for p in (ROOT / "specs").glob("*.yaml"))

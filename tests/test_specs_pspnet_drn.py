@@ -224,10 +224,12 @@ def test_drn_segmentation_rounds_up_to_multiples_of_8(name: str) -> None:
     assert checked(name, **SEGMENT).domain.constraints() == ()
 
 
-def test_drn_a_classifies_sizes_with_one_window_only() -> None:
-    domain = checked("drn_a_18").domain
-    accepted = [h for h in range(200, 240) if domain.contains({"H": h, "W": 224})]
-    assert accepted == list(range(217, 225))
+@pytest.mark.parametrize(("name", "last"), [("drn_a_18", 224), ("drn_c_26", 440)])
+def test_drn_classifies_sizes_with_one_window_only(name: str, last: int) -> None:
+    """Windows of 28 pixels follow each other at once, but in DRN-A, where they overlap."""
+    domain = checked(name).domain
+    accepted = [h for h in range(200, 500) if domain.contains({"H": h, "W": 224})]
+    assert accepted == list(range(217, last + 1))
 
 
 def rates(name: str, stage: str) -> list[int]:
@@ -284,5 +286,19 @@ def test_expressions_compare_words() -> None:
 
 
 def test_a_variant_takes_another_schedule_than_its_base() -> None:
-    assert list(checked("drn_d_54").graph.recipe["schedule"]) == ["step"]
-    assert list(checked("drn_d_105").graph.recipe["schedule"]) == ["poly"]
+    assert list(checked("drn_d_54", **SEGMENT).graph.recipe["schedule"]) == ["step"]
+    assert list(checked("drn_d_105", **SEGMENT).graph.recipe["schedule"]) == ["poly"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_drn_has_a_recipe_for_each_task(name: str) -> None:
+    recipe = checked(name).graph.recipe
+    assert (recipe["epochs"], recipe["batch_size"], recipe["crop"]) == (120, 256, [224, 224])
+    assert recipe["optimizer"]["sgd"]["lr"] == 0.1 and recipe["schedule"]["step"]["size"] == 30
+    assert "resized_crop" in recipe["augment"] and "inference" not in recipe
+    other = checked(name, **SEGMENT).graph.recipe
+    largest = name == "drn_d_105"
+    assert (other["epochs"], other["batch_size"]) == ((500, 16) if largest else (250, 32))
+    assert other["crop"] == ([840, 840] if largest else [896, 896])
+    assert other["augment"]["flip"] and not other["augment"]["resized_crop"]
+    assert other["inference"]["average"] == "log_probabilities"

@@ -52,7 +52,7 @@ class ConvBNReLU(nn.Module):
         self.conv = nn.Conv2d(in_channels, out, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv(x))
+        return F.relu(self.conv(x), inplace=True)
 
 
 class BayesianSegNet(nn.Module):
@@ -140,10 +140,12 @@ def from_model(model: nn.Module, **parameters: int) -> BayesianSegNet:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = BayesianSegNet(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("conv1_1.conv", "conv1_1.bn", 1e-05),
         ("conv1_2.conv", "conv1_2.bn", 1e-05),
         ("conv2_1.conv", "conv2_1.bn", 1e-05),
@@ -170,9 +172,7 @@ def from_model(model: nn.Module, **parameters: int) -> BayesianSegNet:
         ("conv2_1_D.conv", "conv2_1_D.bn", 1e-05),
         ("conv1_2_D.conv", "conv1_2_D.bn", 1e-05),
     )
-    for layer, norm, eps in folded:
+    for layer, norm, eps in rows:
         fold_batch_norm(state, layer, norm, eps)
-    with torch.device("meta"):
-        deploy = BayesianSegNet(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

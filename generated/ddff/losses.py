@@ -2,7 +2,7 @@
 # Change the spec and build again; changes made here are lost.
 """Losses of DDFF-Net.
 
-`total_loss` is what training minimises. Maps of logits are [N, K, H, W], label maps [N, H, W].
+`total_loss` is what training minimises. Both maps are [N, 1, H, W].
 """
 
 from __future__ import annotations

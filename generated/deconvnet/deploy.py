@@ -40,6 +40,11 @@ def _affine(state: dict[str, Tensor], norm: str, eps: float) -> tuple[Tensor, Te
     return scale, bias - mean * scale
 
 
+def _grouped(weight: Tensor, groups: int) -> Tensor:
+    """[groups, channels of a group, ...] of a weight [channels, ...]."""
+    return weight.view(groups, weight.shape[0] // groups, *weight.shape[1:])
+
+
 def fold_batch_norm(state: dict[str, Tensor], layer: str, norm: str, eps: float) -> None:
     """Replace a batch norm in a state dict by other weights of the convolution before it."""
     scale, shift = _affine(state, norm, eps)
@@ -56,7 +61,7 @@ def fold_batch_norm_transposed(
     scale, shift = _affine(state, norm, eps)
     weight = state[f"{layer}.weight"]
     bias = state.pop(f"{layer}.bias", torch.zeros_like(shift))
-    grouped = weight.unflatten(0, (groups, -1)) * scale.view(groups, 1, -1, 1, 1)
+    grouped = _grouped(weight, groups) * scale.view(groups, 1, -1, 1, 1)
     state[f"{layer}.weight"] = grouped.flatten(0, 1)
     state[f"{layer}.bias"] = bias * scale + shift
 
@@ -69,7 +74,7 @@ class ConvBNReLU(nn.Module):
         self.conv = nn.Conv2d(in_channels, out, kernel_size=kernel_size, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv(x))
+        return F.relu(self.conv(x), inplace=True)
 
 
 class DeconvBNReLU(nn.Module):
@@ -80,7 +85,7 @@ class DeconvBNReLU(nn.Module):
         self.deconv = nn.ConvTranspose2d(in_channels, out, kernel_size=kernel_size, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.deconv(x))
+        return F.relu(self.deconv(x), inplace=True)
 
 
 class DeconvNet(nn.Module):
@@ -182,10 +187,12 @@ def from_model(model: nn.Module, **parameters: int) -> DeconvNet:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = DeconvNet(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("conv1_1.conv", "conv1_1.bn", 1e-05),
         ("conv1_2.conv", "conv1_2.bn", 1e-05),
         ("conv2_1.conv", "conv2_1.bn", 1e-05),
@@ -202,9 +209,9 @@ def from_model(model: nn.Module, **parameters: int) -> DeconvNet:
         ("fc6.conv", "fc6.bn", 1e-05),
         ("fc7.conv", "fc7.bn", 1e-05),
     )
-    for layer, norm, eps in folded:
+    for layer, norm, eps in rows:
         fold_batch_norm(state, layer, norm, eps)
-    folded = (
+    rows = (
         ("fc6_deconv.deconv", "fc6_deconv.bn", 1e-05, 1),
         ("deconv5_1.deconv", "deconv5_1.bn", 1e-05, 1),
         ("deconv5_2.deconv", "deconv5_2.bn", 1e-05, 1),
@@ -220,9 +227,7 @@ def from_model(model: nn.Module, **parameters: int) -> DeconvNet:
         ("deconv1_1.deconv", "deconv1_1.bn", 1e-05, 1),
         ("deconv1_2.deconv", "deconv1_2.bn", 1e-05, 1),
     )
-    for layer, norm, eps, groups in folded:
+    for layer, norm, eps, groups in rows:
         fold_batch_norm_transposed(state, layer, norm, eps, groups)
-    with torch.device("meta"):
-        deploy = DeconvNet(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

@@ -22,7 +22,50 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["DeepLabV3Plus", "ConvBNReLU", "Bottleneck", "ImagePooling", "Backbone", "ASPP"]
+__all__ = [
+    "DeepLabV3Plus",
+    "ConvBNReLU",
+    "ConvBNReLU_",
+    "ConvBNReLUWithUpsampledConv2d",
+    "Bottleneck",
+    "ImagePooling",
+    "Backbone",
+    "ASPP",
+]
+
+
+def upsampled_argmax(scores: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    """[N, H, W]: the largest channel of a bilinearly enlarged map, which is not made.
+
+    Between four neighbours with the same largest channel it is the largest too, the enlarged
+    value being their weighted mean. Only the other pixels are interpolated.
+    """
+    best, table = scores.argmax(1), scores.permute(0, 2, 3, 1)
+    (up, down, below), (left, right, beside) = (
+        neighbours(scores, 2 + axis, size[axis], align_corners) for axis in (0, 1)
+    )
+    corners = [best[:, y][:, :, x] for y in (up, down) for x in (left, right)]
+    labels = corners[0]
+    mixed = (labels != corners[1]) | (labels != corners[2]) | (labels != corners[3])
+    for n, y, x in zip(*(part.split(65536) for part in mixed.nonzero(as_tuple=True))):
+        upper = torch.lerp(table[n, up[y], left[x]], table[n, up[y], right[x]], beside[x, None])
+        lower = torch.lerp(table[n, down[y], left[x]], table[n, down[y], right[x]], beside[x, None])
+        labels[n, y, x] = torch.lerp(upper, lower, below[y, None]).argmax(1)
+    return labels
+
+
+def neighbours(
+    x: Tensor, axis: int, size: int, align_corners: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For each pixel of an enlarged axis the two it lies between and the share of the second."""
+    length, real = x.shape[axis], torch.promote_types(x.dtype, torch.float32)
+    at = torch.arange(size, device=x.device, dtype=real)
+    if align_corners:
+        source = at * ((length - 1) / max(size - 1, 1))
+    else:
+        source = ((at + 0.5) * (length / size) - 0.5).clamp(min=0)
+    low = source.floor().long().clamp(max=length - 1)
+    return low, (low + 1).clamp(max=length - 1), (source - low).to(x.dtype)
 
 
 def _affine(state: dict[str, Tensor], norm: str, eps: float) -> tuple[Tensor, Tensor]:
@@ -44,6 +87,71 @@ def fold_batch_norm(state: dict[str, Tensor], layer: str, norm: str, eps: float)
     state[f"{layer}.bias"] = bias * scale + shift
 
 
+def split_channels(
+    state: dict[str, Tensor], layer: str, parts: tuple[str, ...], widths: tuple[int, ...]
+) -> None:
+    """One convolution for each stretch of input channels; the layer itself keeps the bias."""
+    slices = torch.split(state.pop(f"{layer}.weight"), list(widths), dim=1)
+    for name, weight in zip(parts, slices, strict=True):
+        state[f"{name}.weight"] = weight.contiguous()
+
+
+def tap_weights(state: dict[str, Tensor], layer: str) -> None:
+    """The weight of a convolution as those of a 1x1 one for each of its taps (column, row, out)."""
+    weight = state.pop(f"{layer}.weight").permute(3, 2, 0, 1)
+    state[f"{layer}.taps.weight"] = weight.flatten(0, 2)[:, :, None, None].contiguous()
+
+
+class UpsampledConv2d(nn.Module):
+    """A convolution of a bilinearly enlarged map that multiplies by its weights before enlarging.
+
+    Both steps are linear: every tap of the window is a 1x1 convolution of the small map, and one
+    matrix along each axis enlarges, shifts and adds up. Exact at the border too.
+    x [N, in_channels, h, w] -> [N, out_channels, H', W'] for an enlarged map of `size` (H, W)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        padding: int = 0,
+        dilation: int = 1,
+        align_corners: bool = False,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.padding, self.dilation = kernel_size, padding, dilation
+        self.align_corners = align_corners
+        self.taps = nn.Conv2d(in_channels, kernel_size**2 * out_channels, 1, bias=False)
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        # In channels_last no step has to rearrange values: x is small, what follows is not.
+        maps = self.taps(x.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
+        n, h, w, _ = maps.shape
+        maps = maps.reshape(n, h, w * self.kernel_size, self.kernel_size, -1)  # [N, h, w*k, k, C]
+        maps = self.matrix(x, 3, size[1]) @ maps.transpose(2, 3)  # [N, h, k, W', C]
+        out = self.matrix(x, 2, size[0]) @ maps.flatten(3).flatten(1, 2)  # [N, H', W'*C]
+        out = out.unflatten(2, maps.shape[3:]).permute(0, 3, 1, 2)
+        return out if self.bias is None else out + self.bias[:, None, None]
+
+    def matrix(self, x: Tensor, axis: int, size: int) -> Tensor:
+        """[H', h*k]: what the taps of each pixel of the small map give to each output."""
+        length, real = x.shape[axis], torch.promote_types(x.dtype, torch.float32)
+        taps = torch.arange(self.kernel_size, device=x.device) * self.dilation - self.padding
+        count = size + 2 * self.padding - self.dilation * (self.kernel_size - 1)
+        at = torch.arange(count, device=x.device)[:, None] + taps  # in the enlarged map
+        if self.align_corners:
+            source = at.to(real) * ((length - 1) / max(size - 1, 1))
+        else:
+            source = (at.to(real) + 0.5) * (length / size) - 0.5
+        pixels = torch.arange(length, device=x.device)[:, None]
+        share = 1 - (source.clamp(0, length - 1)[:, None] - pixels).abs()  # [H', h, k]
+        inside = (at >= 0) & (at < size)
+        return (share.clamp(min=0) * inside[:, None]).flatten(1).to(x.dtype)
+
+
 class ConvBNReLU(nn.Module):
     """[N, in_channels, H, W] -> [N, out, H, W]"""
 
@@ -58,7 +166,46 @@ class ConvBNReLU(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv(x))
+        return F.relu(self.conv(x), inplace=True)
+
+
+class ConvBNReLU_(nn.Module):
+    """x [N, 256, H, W], relu [N, 256, H, W], relu_ [N, 256, H, W], relu2 [N, 256, H, W],
+    relu3 [N, 256, 1, 1]
+    -> [N, 256, H, W]
+    """
+
+    def __init__(self, relu3_channels: int, out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4 * out, out, kernel_size=1)
+        self.conv_pooling = nn.Conv2d(relu3_channels, out, kernel_size=1, bias=False)
+
+    def forward(
+        self,
+        x: Tensor,
+        relu: Tensor,
+        relu_: Tensor,
+        relu2: Tensor,
+        relu3: Tensor,
+    ) -> Tensor:
+        x = torch.cat([x, relu, relu_, relu2], dim=1)
+        conv = self.conv(x)
+        conv_pooling = self.conv_pooling(relu3)
+        return F.relu(conv + conv_pooling, inplace=True)
+
+
+class ConvBNReLUWithUpsampledConv2d(nn.Module):
+    """x [N, in_channels, H, W], relu [N, 256, ceil(H/4), ceil(W/4)] -> [N, 256, H, W]"""
+
+    def __init__(self, in_channels: int, relu_channels: int, out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out, kernel_size=3, padding=1)
+        self.conv_aspp = UpsampledConv2d(relu_channels, out, kernel_size=3, padding=1, bias=False)
+
+    def forward(self, x: Tensor, relu: Tensor) -> Tensor:
+        conv = self.conv(x)
+        conv_aspp = self.conv_aspp(relu, x.shape[-2:])
+        return F.relu(conv + conv_aspp, inplace=True)
 
 
 class Bottleneck(nn.Module):
@@ -81,28 +228,26 @@ class Bottleneck(nn.Module):
         self.downsample: nn.Module = nn.Identity()
         if project:
             self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, 4 * width, kernel_size=1, stride=stride)
+                nn.Conv2d(in_channels, 4 * width, kernel_size=1, stride=stride), nn.Identity()
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.conv1(x))
-        out = F.relu(self.conv2(out))
-        conv3 = self.conv3(out)
-        downsample = self.downsample(x)
-        return F.relu(conv3 + downsample)
+        out = F.relu(self.conv1(x), inplace=True)
+        out = F.relu(self.conv2(out), inplace=True)
+        out = self.conv3(out)
+        return F.relu(out + self.downsample(x), inplace=True)
 
 
 class ImagePooling(nn.Module):
-    """[N, in_channels, H, W] -> [N, out, H, W]"""
+    """[N, in_channels, H, W] -> [N, out, 1, 1]"""
 
     def __init__(self, in_channels: int, out: int) -> None:
         super().__init__()
         self.project = ConvBNReLU(in_channels, out, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.adaptive_avg_pool2d(x, 1)
-        out = self.project(out)
-        return F.interpolate(out, size=x.shape[-2:], mode="bilinear", align_corners=False)
+        x = F.adaptive_avg_pool2d(x, 1)
+        return self.project(x)
 
 
 class Backbone(nn.Module):
@@ -129,7 +274,7 @@ class Backbone(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = F.relu(self.conv1(x))  # [N, 64, ceil(H/2), ceil(W/2)]
+        x = F.relu(self.conv1(x), inplace=True)  # [N, 64, ceil(H/2), ceil(W/2)]
         layer1 = self.layer1(F.max_pool2d(x, 3, stride=2, padding=1))
         x = self.layer2(layer1)  # [N, 512, ceil(H/8), ceil(W/8)]
         x = self.layer3(x)  # [N, 1024, ceil(H/16), ceil(W/16)]
@@ -147,16 +292,15 @@ class ASPP(nn.Module):
         self.atrous2 = ConvBNReLU(in_channels, out, kernel_size=3, dilation=rate2)
         self.atrous3 = ConvBNReLU(in_channels, out, kernel_size=3, dilation=rate3)
         self.pooling = ImagePooling(in_channels, out)
-        self.project = ConvBNReLU(5 * out, out, kernel_size=1)
+        self.project = ConvBNReLU_(out, out)
 
     def forward(self, x: Tensor) -> Tensor:
         conv1x1 = self.conv1x1(x)
         atrous1 = self.atrous1(x)
         atrous2 = self.atrous2(x)
         atrous3 = self.atrous3(x)
-        pooling = self.pooling(x)
-        x = torch.cat([conv1x1, atrous1, atrous2, atrous3, pooling], dim=1)
-        return self.project(x)
+        x = self.pooling(x)
+        return self.project(conv1x1, atrous1, atrous2, atrous3, x)
 
 
 class DeepLabV3Plus(nn.Module):
@@ -178,18 +322,25 @@ class DeepLabV3Plus(nn.Module):
         self.backbone = Backbone()
         self.aspp = ASPP(2048, 256, rate1=6, rate2=12, rate3=18)
         self.low = ConvBNReLU(256, 48, kernel_size=1)
-        self.fuse = ConvBNReLU(304, 256, kernel_size=3)
+        self.fuse = ConvBNReLUWithUpsampledConv2d(48, 256, 256)
         self.classifier = nn.Conv2d(256, classes, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
+        scores = self.scores(image)
+        return F.interpolate(scores, size=image.shape[-2:], mode="bilinear", align_corners=False)
+
+    def scores(self, image: Tensor) -> Tensor:
+        """The scores before they are enlarged to the size of the image."""
         x, layer1 = self.backbone(image)  # [N, 2048, ceil(H/16), ceil(W/16)]
         aspp = self.aspp(x)  # [N, 256, ceil(H/16), ceil(W/16)]
-        low = self.low(layer1)  # [N, 48, ceil(H/4), ceil(W/4)]
-        upsample = F.interpolate(aspp, size=low.shape[-2:], mode="bilinear", align_corners=False)
-        x = torch.cat([low, upsample], dim=1)  # [N, 304, ceil(H/4), ceil(W/4)]
-        x = self.fuse(x)  # [N, 256, ceil(H/4), ceil(W/4)]
-        x = self.classifier(x)  # [N, classes, ceil(H/4), ceil(W/4)]
-        return F.interpolate(x, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        x = self.low(layer1)  # [N, 48, ceil(H/4), ceil(W/4)]
+        x = self.fuse(x, aspp)  # [N, 256, ceil(H/4), ceil(W/4)]
+        return self.classifier(x)  # [N, classes, ceil(H/4), ceil(W/4)]
+
+    def labels(self, image: Tensor) -> Tensor:
+        """[N, H, W]: the class of each pixel, as forward(...).argmax(1) gives it."""
+        scores = self.scores(image)
+        return upsampled_argmax(scores, image.shape[-2:], align_corners=False)
 
 
 def from_model(model: nn.Module, **parameters: int) -> DeepLabV3Plus:
@@ -198,10 +349,12 @@ def from_model(model: nn.Module, **parameters: int) -> DeepLabV3Plus:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = DeepLabV3Plus(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("backbone.conv1", "backbone.bn1", 1e-05),
         ("backbone.layer1.0.conv1", "backbone.layer1.0.bn1", 1e-05),
         ("backbone.layer1.0.conv2", "backbone.layer1.0.bn2", 1e-05),
@@ -264,9 +417,14 @@ def from_model(model: nn.Module, **parameters: int) -> DeepLabV3Plus:
         ("low.conv", "low.bn", 1e-05),
         ("fuse.conv", "fuse.bn", 1e-05),
     )
-    for layer, norm, eps in folded:
+    for layer, norm, eps in rows:
         fold_batch_norm(state, layer, norm, eps)
-    with torch.device("meta"):
-        deploy = DeepLabV3Plus(**parameters)
+    rows = (
+        ("aspp.project.conv", ("aspp.project.conv", "aspp.project.conv_pooling"), (1024, 256)),
+        ("fuse.conv", ("fuse.conv", "fuse.conv_aspp"), (48, 256)),
+    )
+    for layer, parts, widths in rows:
+        split_channels(state, layer, parts, widths)
+    tap_weights(state, "fuse.conv_aspp")
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

@@ -62,27 +62,27 @@ class DeepLabLargeFOV(nn.Module):
         nn.init.zeros_(self.fc8.bias)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        x = F.relu(self.conv1_1(image))  # [N, 64, H, W]
-        x = F.relu(self.conv1_2(x))
+        x = F.relu(self.conv1_1(image), inplace=True)  # [N, 64, H, W]
+        x = F.relu(self.conv1_2(x), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)
-        x = F.relu(self.conv2_1(x))  # [N, 128, floor(H/2) + 1, floor(W/2) + 1]
-        x = F.relu(self.conv2_2(x))
+        x = F.relu(self.conv2_1(x), inplace=True)  # [N, 128, floor(H/2) + 1, floor(W/2) + 1]
+        x = F.relu(self.conv2_2(x), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)
-        x = F.relu(self.conv3_1(x))  # [N, 256, floor((H + 2)/4) + 1, floor((W + 2)/4) + 1]
-        x = F.relu(self.conv3_2(x))
-        x = F.relu(self.conv3_3(x))
+        x = F.relu(self.conv3_1(x), inplace=True)
+        x = F.relu(self.conv3_2(x), inplace=True)
+        x = F.relu(self.conv3_3(x), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)
-        x = F.relu(self.conv4_1(x))  # [N, 512, floor((H + 6)/8) + 1, floor((W + 6)/8) + 1]
-        x = F.relu(self.conv4_2(x))
-        x = F.relu(self.conv4_3(x))
+        x = F.relu(self.conv4_1(x), inplace=True)
+        x = F.relu(self.conv4_2(x), inplace=True)
+        x = F.relu(self.conv4_3(x), inplace=True)
         x = F.max_pool2d(x, 3, stride=1, padding=1, ceil_mode=True)
-        x = F.relu(self.conv5_1(x))
-        x = F.relu(self.conv5_2(x))
-        x = F.relu(self.conv5_3(x))
+        x = F.relu(self.conv5_1(x), inplace=True)
+        x = F.relu(self.conv5_2(x), inplace=True)
+        x = F.relu(self.conv5_3(x), inplace=True)
         x = F.max_pool2d(x, 3, stride=1, padding=1, ceil_mode=True)
         x = F.avg_pool2d(x, 3, stride=1, padding=1, ceil_mode=True)
-        x = F.relu(self.fc6(x))  # [N, 1024, floor((H + 6)/8) + 1, floor((W + 6)/8) + 1]
-        x = F.relu(self.fc7(x))
+        x = F.relu(self.fc6(x), inplace=True)
+        x = F.relu(self.fc7(x), inplace=True)
         scores = self.fc8(x)  # [N, classes, floor((H + 6)/8) + 1, floor((W + 6)/8) + 1]
         logits = F.interpolate(scores, size=image.shape[-2:], mode="bilinear", align_corners=True)
         return {"logits": logits, "scores": scores}
@@ -94,10 +94,10 @@ def from_model(model: nn.Module, **parameters: int) -> DeepLabLargeFOV:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = DeepLabLargeFOV(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    with torch.device("meta"):
-        deploy = DeepLabLargeFOV(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

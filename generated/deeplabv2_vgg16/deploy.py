@@ -36,8 +36,8 @@ class Branch(nn.Module):
         self.fc8 = nn.Conv2d(1024, classes, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.fc6(x))
-        x = F.relu(self.fc7(x))
+        x = F.relu(self.fc6(x), inplace=True)
+        x = F.relu(self.fc7(x), inplace=True)
         return self.fc8(x)
 
 
@@ -78,23 +78,23 @@ class DeepLabV2VGG16(nn.Module):
                 nn.init.zeros_(module.fc8.bias)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        x = F.relu(self.conv1_1(image))  # [N, 64, H, W]
-        x = F.relu(self.conv1_2(x))
+        x = F.relu(self.conv1_1(image), inplace=True)  # [N, 64, H, W]
+        x = F.relu(self.conv1_2(x), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)
-        x = F.relu(self.conv2_1(x))  # [N, 128, floor(H/2) + 1, floor(W/2) + 1]
-        x = F.relu(self.conv2_2(x))
+        x = F.relu(self.conv2_1(x), inplace=True)  # [N, 128, floor(H/2) + 1, floor(W/2) + 1]
+        x = F.relu(self.conv2_2(x), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)
-        x = F.relu(self.conv3_1(x))  # [N, 256, floor((H + 2)/4) + 1, floor((W + 2)/4) + 1]
-        x = F.relu(self.conv3_2(x))
-        x = F.relu(self.conv3_3(x))
+        x = F.relu(self.conv3_1(x), inplace=True)
+        x = F.relu(self.conv3_2(x), inplace=True)
+        x = F.relu(self.conv3_3(x), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)
-        x = F.relu(self.conv4_1(x))  # [N, 512, floor((H + 6)/8) + 1, floor((W + 6)/8) + 1]
-        x = F.relu(self.conv4_2(x))
-        x = F.relu(self.conv4_3(x))
+        x = F.relu(self.conv4_1(x), inplace=True)
+        x = F.relu(self.conv4_2(x), inplace=True)
+        x = F.relu(self.conv4_3(x), inplace=True)
         x = F.max_pool2d(x, 3, stride=1, padding=1, ceil_mode=True)
-        x = F.relu(self.conv5_1(x))
-        x = F.relu(self.conv5_2(x))
-        x = F.relu(self.conv5_3(x))
+        x = F.relu(self.conv5_1(x), inplace=True)
+        x = F.relu(self.conv5_2(x), inplace=True)
+        x = F.relu(self.conv5_3(x), inplace=True)
         pool5 = F.max_pool2d(x, 3, stride=1, padding=1, ceil_mode=True)
         branch1 = self.branch1(pool5)  # [N, classes, floor((H + 6)/8) + 1, floor((W + 6)/8) + 1]
         branch2 = self.branch2(pool5)
@@ -111,10 +111,10 @@ def from_model(model: nn.Module, **parameters: int) -> DeepLabV2VGG16:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = DeepLabV2VGG16(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    with torch.device("meta"):
-        deploy = DeepLabV2VGG16(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

@@ -27,16 +27,52 @@ from torch import Tensor
 
 __all__ = [
     "DeepLabV3PlusXception65",
+    "Separable_",
     "Separable",
     "Shortcut",
     "SeparableReLU",
     "ConvBNReLU",
+    "ConvBNReLU_",
     "XceptionUnit",
     "XceptionUnitWithPointwise",
     "ImagePoolingCorners",
     "Backbone",
     "ASPPSeparable",
 ]
+
+
+def upsampled_argmax(scores: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    """[N, H, W]: the largest channel of a bilinearly enlarged map, which is not made.
+
+    Between four neighbours with the same largest channel it is the largest too, the enlarged
+    value being their weighted mean. Only the other pixels are interpolated.
+    """
+    best, table = scores.argmax(1), scores.permute(0, 2, 3, 1)
+    (up, down, below), (left, right, beside) = (
+        neighbours(scores, 2 + axis, size[axis], align_corners) for axis in (0, 1)
+    )
+    corners = [best[:, y][:, :, x] for y in (up, down) for x in (left, right)]
+    labels = corners[0]
+    mixed = (labels != corners[1]) | (labels != corners[2]) | (labels != corners[3])
+    for n, y, x in zip(*(part.split(65536) for part in mixed.nonzero(as_tuple=True))):
+        upper = torch.lerp(table[n, up[y], left[x]], table[n, up[y], right[x]], beside[x, None])
+        lower = torch.lerp(table[n, down[y], left[x]], table[n, down[y], right[x]], beside[x, None])
+        labels[n, y, x] = torch.lerp(upper, lower, below[y, None]).argmax(1)
+    return labels
+
+
+def neighbours(
+    x: Tensor, axis: int, size: int, align_corners: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For each pixel of an enlarged axis the two it lies between and the share of the second."""
+    length, real = x.shape[axis], torch.promote_types(x.dtype, torch.float32)
+    at = torch.arange(size, device=x.device, dtype=real)
+    if align_corners:
+        source = at * ((length - 1) / max(size - 1, 1))
+    else:
+        source = ((at + 0.5) * (length / size) - 0.5).clamp(min=0)
+    low = source.floor().long().clamp(max=length - 1)
+    return low, (low + 1).clamp(max=length - 1), (source - low).to(x.dtype)
 
 
 def _affine(state: dict[str, Tensor], norm: str, eps: float) -> tuple[Tensor, Tensor]:
@@ -58,7 +94,16 @@ def fold_batch_norm(state: dict[str, Tensor], layer: str, norm: str, eps: float)
     state[f"{layer}.bias"] = bias * scale + shift
 
 
-class Separable(nn.Module):
+def split_channels(
+    state: dict[str, Tensor], layer: str, parts: tuple[str, ...], widths: tuple[int, ...]
+) -> None:
+    """One convolution for each stretch of input channels; the layer itself keeps the bias."""
+    slices = torch.split(state.pop(f"{layer}.weight"), list(widths), dim=1)
+    for name, weight in zip(parts, slices, strict=True):
+        state[f"{name}.weight"] = weight.contiguous()
+
+
+class Separable_(nn.Module):
     """[N, in_channels, H, W] -> [N, out, H/stride, W/stride]"""
 
     def __init__(self, in_channels: int, channels: int, out: int, stride: int = 1) -> None:
@@ -70,6 +115,22 @@ class Separable(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(x)
+        x = self.depthwise(x)
+        return self.pointwise(x)
+
+
+class Separable(nn.Module):
+    """[N, in_channels, H, W] -> [N, out, H/stride, W/stride]"""
+
+    def __init__(self, in_channels: int, channels: int, out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(
+            in_channels, channels, kernel_size=3, stride=stride, padding=1, groups=channels
+        )
+        self.pointwise = nn.Conv2d(channels, out, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(x, inplace=True)
         x = self.depthwise(x)
         return self.pointwise(x)
 
@@ -101,8 +162,8 @@ class SeparableReLU(nn.Module):
         self.pointwise = nn.Conv2d(channels, out, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.depthwise(x))
-        return F.relu(self.pointwise(x))
+        x = F.relu(self.depthwise(x), inplace=True)
+        return F.relu(self.pointwise(x), inplace=True)
 
 
 class ConvBNReLU(nn.Module):
@@ -113,7 +174,32 @@ class ConvBNReLU(nn.Module):
         self.conv = nn.Conv2d(in_channels, out, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv(x))
+        return F.relu(self.conv(x), inplace=True)
+
+
+class ConvBNReLU_(nn.Module):
+    """x [N, 256, H, W], relu [N, 256, H', W'], relu_pointwise [N, 256, H', W'],
+    relu_pointwise_ [N, 256, H', W'], relu_pointwise2 [N, 256, H', W']
+    -> [N, 256, H', W']
+    """
+
+    def __init__(self, in_channels: int, out: int) -> None:
+        super().__init__()
+        self.conv_pooling = nn.Conv2d(in_channels, out, kernel_size=1, bias=False)
+        self.conv = nn.Conv2d(4 * out, out, kernel_size=1)
+
+    def forward(
+        self,
+        x: Tensor,
+        relu: Tensor,
+        relu_pointwise: Tensor,
+        relu_pointwise_: Tensor,
+        relu_pointwise2: Tensor,
+    ) -> Tensor:
+        conv_pooling = self.conv_pooling(x)
+        x = torch.cat([relu, relu_pointwise, relu_pointwise_, relu_pointwise2], dim=1)
+        x = self.conv(x)
+        return F.relu(x + conv_pooling, inplace=True)
 
 
 class XceptionUnit(nn.Module):
@@ -129,7 +215,7 @@ class XceptionUnit(nn.Module):
         project: bool = False,
     ) -> None:
         super().__init__()
-        self.sep1 = Separable(in_channels, channels, out1)
+        self.sep1 = Separable_(in_channels, channels, out1)
         self.sep2 = Separable(out1, out1, out2)
         self.sep3 = Separable(out2, out2, out2, stride=stride)
         self.shortcut: nn.Module = nn.Identity()
@@ -148,9 +234,9 @@ class XceptionUnitWithPointwise(nn.Module):
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
-        self.sep1 = Separable(in_channels, channels, 256)
+        self.sep1 = Separable_(in_channels, channels, 256)
         self.sep2 = Separable(256, 256, 256)
-        self.sep3 = Separable(256, 256, 256, stride=2)
+        self.sep3 = Separable_(256, 256, 256, stride=2)
         self.shortcut = Shortcut(in_channels, 256, stride=2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,16 +248,15 @@ class XceptionUnitWithPointwise(nn.Module):
 
 
 class ImagePoolingCorners(nn.Module):
-    """[N, in_channels, H, W] -> [N, out, H, W]"""
+    """[N, in_channels, H, W] -> [N, out, 1, 1]"""
 
     def __init__(self, in_channels: int, out: int) -> None:
         super().__init__()
         self.project = ConvBNReLU(in_channels, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.adaptive_avg_pool2d(x, 1)
-        out = self.project(out)
-        return F.interpolate(out, size=x.shape[-2:], mode="bilinear", align_corners=True)
+        x = F.adaptive_avg_pool2d(x, 1)
+        return self.project(x)
 
 
 class Backbone(nn.Module):
@@ -191,8 +276,8 @@ class Backbone(nn.Module):
         self.exit2_3 = SeparableReLU(1536, 1536, 2048, dilation=2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = F.relu(self.conv1_1(x))  # [N, 32, ceil(H/2), ceil(W/2)]
-        x = F.relu(self.conv1_2(x))  # [N, 64, ceil(H/2), ceil(W/2)]
+        x = F.relu(self.conv1_1(x), inplace=True)  # [N, 32, ceil(H/2), ceil(W/2)]
+        x = F.relu(self.conv1_2(x), inplace=True)  # [N, 64, ceil(H/2), ceil(W/2)]
         x = self.entry1(x)  # [N, 128, ceil(H/4), ceil(W/4)]
         x, sep2 = self.entry2(x)  # [N, 256, ceil(H/8), ceil(W/8)]
         x = self.entry3(x)  # [N, 728, ceil(H/16), ceil(W/16)]
@@ -216,16 +301,15 @@ class ASPPSeparable(nn.Module):
         self.atrous1 = SeparableReLU(in_channels, channels, out, dilation=rate1)
         self.atrous2 = SeparableReLU(in_channels, channels, out, dilation=rate2)
         self.atrous3 = SeparableReLU(in_channels, channels, out, dilation=rate3)
-        self.project = ConvBNReLU(5 * out, out)
+        self.project = ConvBNReLU_(out, out)
 
     def forward(self, x: Tensor) -> Tensor:
         pooling = self.pooling(x)
         conv1x1 = self.conv1x1(x)
         atrous1 = self.atrous1(x)
         atrous2 = self.atrous2(x)
-        atrous3 = self.atrous3(x)
-        x = torch.cat([pooling, conv1x1, atrous1, atrous2, atrous3], dim=1)
-        return self.project(x)
+        x = self.atrous3(x)
+        return self.project(pooling, conv1x1, atrous1, atrous2, x)
 
 
 class DeepLabV3PlusXception65(nn.Module):
@@ -258,6 +342,11 @@ class DeepLabV3PlusXception65(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, image: Tensor) -> Tensor:
+        scores = self.scores(image)
+        return F.interpolate(scores, size=image.shape[-2:], mode="bilinear", align_corners=True)
+
+    def scores(self, image: Tensor) -> Tensor:
+        """The scores before they are enlarged to the size of the image."""
         x, sep2 = self.backbone(image)  # [N, 2048, ceil(H/16), ceil(W/16)]
         aspp = self.aspp(x)  # [N, 256, ceil(H/16), ceil(W/16)]
         low = self.low(sep2)  # [N, 48, ceil(H/4), ceil(W/4)]
@@ -265,8 +354,12 @@ class DeepLabV3PlusXception65(nn.Module):
         x = torch.cat([upsample, low], dim=1)  # [N, 304, ceil(H/4), ceil(W/4)]
         x = self.fuse1(x)  # [N, 256, ceil(H/4), ceil(W/4)]
         x = self.fuse2(x)
-        x = self.classifier(x)  # [N, classes, ceil(H/4), ceil(W/4)]
-        return F.interpolate(x, size=image.shape[-2:], mode="bilinear", align_corners=True)
+        return self.classifier(x)  # [N, classes, ceil(H/4), ceil(W/4)]
+
+    def labels(self, image: Tensor) -> Tensor:
+        """[N, H, W]: the class of each pixel, as forward(...).argmax(1) gives it."""
+        scores = self.scores(image)
+        return upsampled_argmax(scores, image.shape[-2:], align_corners=True)
 
 
 def from_model(model: nn.Module, **parameters: int) -> DeepLabV3PlusXception65:
@@ -275,10 +368,12 @@ def from_model(model: nn.Module, **parameters: int) -> DeepLabV3PlusXception65:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = DeepLabV3PlusXception65(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("backbone.conv1_1", "backbone.bn1_1", 0.001),
         ("backbone.conv1_2", "backbone.bn1_2", 0.001),
         ("backbone.entry1.sep1.depthwise", "backbone.entry1.sep1.bn_depthwise", 0.001),
@@ -426,9 +521,10 @@ def from_model(model: nn.Module, **parameters: int) -> DeepLabV3PlusXception65:
         ("fuse2.depthwise", "fuse2.bn_depthwise", 1e-05),
         ("fuse2.pointwise", "fuse2.bn_pointwise", 1e-05),
     )
-    for layer, norm, eps in folded:
+    for layer, norm, eps in rows:
         fold_batch_norm(state, layer, norm, eps)
-    with torch.device("meta"):
-        deploy = DeepLabV3PlusXception65(**parameters)
+    split_channels(
+        state, "aspp.project.conv", ("aspp.project.conv_pooling", "aspp.project.conv"), (256, 1024)
+    )
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

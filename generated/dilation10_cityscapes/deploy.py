@@ -44,6 +44,51 @@ def bilinear_kernel_(weight: Tensor) -> None:
         weight[channel, channel % weight.shape[1]] = kernel.to(weight.dtype)
 
 
+class DilatedConv2d(nn.Conv2d):
+    """A convolution that keeps the size and leaves out the taps that fall beside a small map.
+
+    At a dilation near the size of the map most products of the outer taps are with padding. Then
+    each tap is a 1x1 convolution of the part of the map that it meets. Not in channels_last on a
+    CPU, where torch's convolution leaves these products out by itself.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = x.shape[-2:]
+        rows, columns = (self.offsets(axis, size[axis]) for axis in (0, 1))
+        met = [sum(n - abs(d) for _, d in taps) for n, taps in zip(size, (rows, columns))]
+        taps = self.kernel_size[0] * self.kernel_size[1]
+        many = 4 * met[0] * met[1] >= taps * size[0] * size[1]
+        if many or (x.is_cpu and not x.is_contiguous()):
+            return F.conv2d(x, self.weight, self.bias, 1, self.padding, self.dilation)
+        centre = self.weight[:, :, self.kernel_size[0] // 2, self.kernel_size[1] // 2]
+        out = F.conv2d(x, centre[:, :, None, None], self.bias)
+        for u, down in rows:
+            for v, right in columns:
+                if down or right:
+                    part = shifted(shifted(x, 2, down), 3, right)
+                    tap = self.weight[:, :, u : u + 1, v : v + 1]
+                    shifted(shifted(out, 2, -down), 3, -right).add_(F.conv2d(part, tap))
+        return out
+
+    def offsets(self, axis: int, size: int) -> list[tuple[int, int]]:
+        """The taps along one axis that meet a map of this size, with their offsets."""
+        count, rate = self.kernel_size[axis], self.dilation[axis]
+        every = [(n, rate * (n - count // 2)) for n in range(count)]
+        return [(n, offset) for n, offset in every if abs(offset) < size]
+
+
+def shifted(x: Tensor, axis: int, offset: int) -> Tensor:
+    """The part of a map that a window moved by `offset` pixels still meets."""
+    length = x.shape[axis] - abs(offset)
+    return x.narrow(axis, max(offset, 0), length)
+
+
+def trim(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """A map without so many pixels of each side."""
+    height, width = x.shape[-2:]
+    return x[..., top : height - bottom, left : width - right]
+
+
 def crop_like(x: Tensor, like: Tensor, top: int = 0, left: int = 0) -> Tensor:
     """The part of `x` from (top, left) on that has the height and width of `like`."""
     bottom, right = top + like.shape[-2], left + like.shape[-1]
@@ -81,9 +126,9 @@ class Dilation10Cityscapes(nn.Module):
         self.ctx_conv2_1 = nn.Conv2d(classes, classes, kernel_size=3, padding=2, dilation=2)
         self.ctx_conv3_1 = nn.Conv2d(classes, classes, kernel_size=3, padding=4, dilation=4)
         self.ctx_conv4_1 = nn.Conv2d(classes, classes, kernel_size=3, padding=8, dilation=8)
-        self.ctx_conv5_1 = nn.Conv2d(classes, classes, kernel_size=3, padding=16, dilation=16)
-        self.ctx_conv6_1 = nn.Conv2d(classes, classes, kernel_size=3, padding=32, dilation=32)
-        self.ctx_conv7_1 = nn.Conv2d(classes, classes, kernel_size=3, padding=64, dilation=64)
+        self.ctx_conv5_1 = DilatedConv2d(classes, classes, kernel_size=3, padding=16, dilation=16)
+        self.ctx_conv6_1 = DilatedConv2d(classes, classes, kernel_size=3, padding=32, dilation=32)
+        self.ctx_conv7_1 = DilatedConv2d(classes, classes, kernel_size=3, padding=64, dilation=64)
         self.ctx_fc1 = nn.Conv2d(classes, classes, kernel_size=3, padding=1)
         self.ctx_final = nn.Conv2d(classes, classes, kernel_size=1)
         self.ctx_upsample = nn.ConvTranspose2d(
@@ -119,37 +164,37 @@ class Dilation10Cityscapes(nn.Module):
         bilinear_kernel_(self.ctx_upsample.weight)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = F.relu(self.conv1_1(image))  # [N, 64, H - 2, W - 2]
-        x = F.relu(self.conv1_2(x))  # [N, 64, H - 4, W - 4]
+        x = F.relu(self.conv1_1(image), inplace=True)  # [N, 64, H - 2, W - 2]
+        x = F.relu(self.conv1_2(x), inplace=True)  # [N, 64, H - 4, W - 4]
         x = F.max_pool2d(x, 2, ceil_mode=True)  # [N, 64, ceil(H/2) - 2, ceil(W/2) - 2]
-        x = F.relu(self.conv2_1(x))  # [N, 128, ceil(H/2) - 4, ceil(W/2) - 4]
-        x = F.relu(self.conv2_2(x))  # [N, 128, ceil(H/2) - 6, ceil(W/2) - 6]
+        x = F.relu(self.conv2_1(x), inplace=True)  # [N, 128, ceil(H/2) - 4, ceil(W/2) - 4]
+        x = F.relu(self.conv2_2(x), inplace=True)  # [N, 128, ceil(H/2) - 6, ceil(W/2) - 6]
         x = F.max_pool2d(x, 2, ceil_mode=True)  # [N, 128, ceil(H/4) - 3, ceil(W/4) - 3]
-        x = F.relu(self.conv3_1(x))  # [N, 256, ceil(H/4) - 5, ceil(W/4) - 5]
-        x = F.relu(self.conv3_2(x))  # [N, 256, ceil(H/4) - 7, ceil(W/4) - 7]
-        x = F.relu(self.conv3_3(x))  # [N, 256, ceil(H/4) - 9, ceil(W/4) - 9]
+        x = F.relu(self.conv3_1(x), inplace=True)  # [N, 256, ceil(H/4) - 5, ceil(W/4) - 5]
+        x = F.relu(self.conv3_2(x), inplace=True)  # [N, 256, ceil(H/4) - 7, ceil(W/4) - 7]
+        x = F.relu(self.conv3_3(x), inplace=True)  # [N, 256, ceil(H/4) - 9, ceil(W/4) - 9]
         x = F.max_pool2d(x, 2, ceil_mode=True)
-        x = F.relu(self.conv4_1(x))  # [N, 512, floor((H + 3)/8) - 6, floor((W + 3)/8) - 6]
-        x = F.relu(self.conv4_2(x))  # [N, 512, floor((H + 3)/8) - 8, floor((W + 3)/8) - 8]
-        x = F.relu(self.conv4_3(x))  # [N, 512, floor((H + 3)/8) - 10, floor((W + 3)/8) - 10]
-        x = F.relu(self.conv5_1(x))  # [N, 512, floor((H + 3)/8) - 14, floor((W + 3)/8) - 14]
-        x = F.relu(self.conv5_2(x))  # [N, 512, floor((H + 3)/8) - 18, floor((W + 3)/8) - 18]
-        x = F.relu(self.conv5_3(x))  # [N, 512, floor((H + 3)/8) - 22, floor((W + 3)/8) - 22]
-        x = F.relu(self.fc6(x))  # [N, 4096, floor((H + 3)/8) - 46, floor((W + 3)/8) - 46]
-        x = F.relu(self.fc7(x))
+        x = F.relu(self.conv4_1(x), inplace=True)
+        x = F.relu(self.conv4_2(x), inplace=True)
+        x = F.relu(self.conv4_3(x), inplace=True)
+        x = F.relu(self.conv5_1(x), inplace=True)
+        x = F.relu(self.conv5_2(x), inplace=True)
+        x = F.relu(self.conv5_3(x), inplace=True)
+        x = F.relu(self.fc6(x), inplace=True)
+        x = F.relu(self.fc7(x), inplace=True)
         x = self.final(x)
-        x = F.relu(self.ctx_conv1_1(x))
-        x = F.relu(self.ctx_conv1_2(x))
-        x = F.relu(self.ctx_conv2_1(x))
-        x = F.relu(self.ctx_conv3_1(x))
-        x = F.relu(self.ctx_conv4_1(x))
-        x = F.relu(self.ctx_conv5_1(x))
-        x = F.relu(self.ctx_conv6_1(x))
-        x = F.relu(self.ctx_conv7_1(x))
-        x = F.relu(self.ctx_fc1(x))
+        x = F.relu(self.ctx_conv1_1(x), inplace=True)
+        x = F.relu(self.ctx_conv1_2(x), inplace=True)
+        x = F.relu(self.ctx_conv2_1(x), inplace=True)
+        x = F.relu(self.ctx_conv3_1(x), inplace=True)
+        x = F.relu(self.ctx_conv4_1(x), inplace=True)
+        x = F.relu(self.ctx_conv5_1(x), inplace=True)
+        x = F.relu(self.ctx_conv6_1(x), inplace=True)
+        x = F.relu(self.ctx_conv7_1(x), inplace=True)
+        x = F.relu(self.ctx_fc1(x), inplace=True)
         x = self.ctx_final(x)
         ctx_upsample = self.ctx_upsample(x)
-        x = F.pad(image, (-186, -186, -186, -186))  # [N, 3, H - 372, W - 372]
+        x = trim(image, 186, 186, 186, 186)  # [N, 3, H - 372, W - 372]
         return crop_like(ctx_upsample, x)  # [N, classes, H - 372, W - 372]
 
 
@@ -159,10 +204,10 @@ def from_model(model: nn.Module, **parameters: int) -> Dilation10Cityscapes:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = Dilation10Cityscapes(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    with torch.device("meta"):
-        deploy = Dilation10Cityscapes(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

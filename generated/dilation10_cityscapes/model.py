@@ -44,6 +44,12 @@ def bilinear_kernel_(weight: Tensor) -> None:
         weight[channel, channel % weight.shape[1]] = kernel.to(weight.dtype)
 
 
+def trim(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """A map without so many pixels of each side."""
+    height, width = x.shape[-2:]
+    return x[..., top : height - bottom, left : width - right]
+
+
 def crop_like(x: Tensor, like: Tensor, top: int = 0, left: int = 0) -> Tensor:
     """The part of `x` from (top, left) on that has the height and width of `like`."""
     bottom, right = top + like.shape[-2], left + like.shape[-1]
@@ -151,5 +157,5 @@ class Dilation10Cityscapes(nn.Module):
         x = F.relu(self.ctx_fc1(x))
         x = self.ctx_final(x)
         ctx_upsample = self.ctx_upsample(x)
-        x = F.pad(image, (-186, -186, -186, -186))  # [N, 3, H - 372, W - 372]
+        x = trim(image, 186, 186, 186, 186)  # [N, 3, H - 372, W - 372]
         return crop_like(ctx_upsample, x)  # [N, classes, H - 372, W - 372]

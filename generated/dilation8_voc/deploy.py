@@ -32,6 +32,12 @@ def corner_size(x: Tensor, grow: int = 1, shrink: int = 1) -> tuple[int, int]:
     return grow * ((height - 1) // shrink) + 1, grow * ((width - 1) // shrink) + 1
 
 
+def trim(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """A map without so many pixels of each side."""
+    height, width = x.shape[-2:]
+    return x[..., top : height - bottom, left : width - right]
+
+
 def crop_like(x: Tensor, like: Tensor, top: int = 0, left: int = 0) -> Tensor:
     """The part of `x` from (top, left) on that has the height and width of `like`."""
     bottom, right = top + like.shape[-2], left + like.shape[-1]
@@ -80,38 +86,38 @@ class Dilation8VOC(nn.Module):
         nn.init.zeros_(self.final.bias)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        x = F.relu(self.conv1_1(image))  # [N, 64, H - 2, W - 2]
-        x = F.relu(self.conv1_2(x))  # [N, 64, H - 4, W - 4]
+        x = F.relu(self.conv1_1(image), inplace=True)  # [N, 64, H - 2, W - 2]
+        x = F.relu(self.conv1_2(x), inplace=True)  # [N, 64, H - 4, W - 4]
         x = F.max_pool2d(x, 2, ceil_mode=True)  # [N, 64, ceil(H/2) - 2, ceil(W/2) - 2]
-        x = F.relu(self.conv2_1(x))  # [N, 128, ceil(H/2) - 4, ceil(W/2) - 4]
-        x = F.relu(self.conv2_2(x))  # [N, 128, ceil(H/2) - 6, ceil(W/2) - 6]
+        x = F.relu(self.conv2_1(x), inplace=True)  # [N, 128, ceil(H/2) - 4, ceil(W/2) - 4]
+        x = F.relu(self.conv2_2(x), inplace=True)  # [N, 128, ceil(H/2) - 6, ceil(W/2) - 6]
         x = F.max_pool2d(x, 2, ceil_mode=True)  # [N, 128, ceil(H/4) - 3, ceil(W/4) - 3]
-        x = F.relu(self.conv3_1(x))  # [N, 256, ceil(H/4) - 5, ceil(W/4) - 5]
-        x = F.relu(self.conv3_2(x))  # [N, 256, ceil(H/4) - 7, ceil(W/4) - 7]
-        x = F.relu(self.conv3_3(x))  # [N, 256, ceil(H/4) - 9, ceil(W/4) - 9]
+        x = F.relu(self.conv3_1(x), inplace=True)  # [N, 256, ceil(H/4) - 5, ceil(W/4) - 5]
+        x = F.relu(self.conv3_2(x), inplace=True)  # [N, 256, ceil(H/4) - 7, ceil(W/4) - 7]
+        x = F.relu(self.conv3_3(x), inplace=True)  # [N, 256, ceil(H/4) - 9, ceil(W/4) - 9]
         x = F.max_pool2d(x, 2, ceil_mode=True)
-        x = F.relu(self.conv4_1(x))  # [N, 512, floor((H + 3)/8) - 6, floor((W + 3)/8) - 6]
-        x = F.relu(self.conv4_2(x))  # [N, 512, floor((H + 3)/8) - 8, floor((W + 3)/8) - 8]
-        x = F.relu(self.conv4_3(x))  # [N, 512, floor((H + 3)/8) - 10, floor((W + 3)/8) - 10]
-        x = F.relu(self.conv5_1(x))  # [N, 512, floor((H + 3)/8) - 14, floor((W + 3)/8) - 14]
-        x = F.relu(self.conv5_2(x))  # [N, 512, floor((H + 3)/8) - 18, floor((W + 3)/8) - 18]
-        x = F.relu(self.conv5_3(x))  # [N, 512, floor((H + 3)/8) - 22, floor((W + 3)/8) - 22]
-        x = F.relu(self.fc6(x))  # [N, 4096, floor((H + 3)/8) - 46, floor((W + 3)/8) - 46]
-        x = F.relu(self.fc7(x))
+        x = F.relu(self.conv4_1(x), inplace=True)
+        x = F.relu(self.conv4_2(x), inplace=True)
+        x = F.relu(self.conv4_3(x), inplace=True)
+        x = F.relu(self.conv5_1(x), inplace=True)
+        x = F.relu(self.conv5_2(x), inplace=True)
+        x = F.relu(self.conv5_3(x), inplace=True)
+        x = F.relu(self.fc6(x), inplace=True)
+        x = F.relu(self.fc7(x), inplace=True)
         x = self.final(x)
-        x = F.relu(self.ct_conv1_1(x))
-        x = F.relu(self.ct_conv1_2(x))
-        x = F.relu(self.ct_conv2_1(x))
-        x = F.relu(self.ct_conv3_1(x))
-        x = F.relu(self.ct_conv4_1(x))
-        x = F.relu(self.ct_conv5_1(x))
-        x = F.relu(self.ct_fc1(x))
+        x = F.relu(self.ct_conv1_1(x), inplace=True)
+        x = F.relu(self.ct_conv1_2(x), inplace=True)
+        x = F.relu(self.ct_conv2_1(x), inplace=True)
+        x = F.relu(self.ct_conv3_1(x), inplace=True)
+        x = F.relu(self.ct_conv4_1(x), inplace=True)
+        x = F.relu(self.ct_conv5_1(x), inplace=True)
+        x = F.relu(self.ct_fc1(x), inplace=True)
         scores = self.ct_final(x)
         x = F.interpolate(
             scores, size=corner_size(scores, grow=8), mode="bilinear", align_corners=True
         )
         edge = F.pad(x, (0, 7, 0, 7), mode="replicate")
-        x = F.pad(image, (-186, -186, -186, -186))  # [N, 3, H - 372, W - 372]
+        x = trim(image, 186, 186, 186, 186)  # [N, 3, H - 372, W - 372]
         logits = crop_like(edge, x)  # [N, classes, H - 372, W - 372]
         return {"logits": logits, "scores": scores}
 
@@ -122,10 +128,10 @@ def from_model(model: nn.Module, **parameters: int) -> Dilation8VOC:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = Dilation8VOC(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    with torch.device("meta"):
-        deploy = Dilation8VOC(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

@@ -32,6 +32,12 @@ def corner_size(x: Tensor, grow: int = 1, shrink: int = 1) -> tuple[int, int]:
     return grow * ((height - 1) // shrink) + 1, grow * ((width - 1) // shrink) + 1
 
 
+def trim(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """A map without so many pixels of each side."""
+    height, width = x.shape[-2:]
+    return x[..., top : height - bottom, left : width - right]
+
+
 def crop_like(x: Tensor, like: Tensor, top: int = 0, left: int = 0) -> Tensor:
     """The part of `x` from (top, left) on that has the height and width of `like`."""
     bottom, right = top + like.shape[-2], left + like.shape[-1]
@@ -97,6 +103,6 @@ class DilationFrontEnd(nn.Module):
             scores, size=corner_size(scores, grow=8), mode="bilinear", align_corners=True
         )
         edge = F.pad(x, (0, 7, 0, 7), mode="replicate")
-        x = F.pad(image, (-186, -186, -186, -186))  # [N, 3, H - 372, W - 372]
+        x = trim(image, 186, 186, 186, 186)  # [N, 3, H - 372, W - 372]
         logits = crop_like(edge, x)  # [N, classes, H - 372, W - 372]
         return {"logits": logits, "scores": scores}

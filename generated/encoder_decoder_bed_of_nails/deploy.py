@@ -23,11 +23,15 @@ from torch import Tensor
 __all__ = ["EncoderDecoderBedOfNails"]
 
 
-def bed_of_nails(x: Tensor, height: int, width: int) -> Tensor:
-    """Each value at the top left of a height x width cell that is zero elsewhere."""
-    n, c, h, w = x.shape
-    cells = F.pad(x[:, :, :, None, :, None], (0, width - 1, 0, 0, 0, height - 1))
-    return cells.reshape(n, c, h * height, w * width)
+def _grouped(weight: Tensor, groups: int) -> Tensor:
+    """[groups, channels of a group, ...] of a weight [channels, ...]."""
+    return weight.view(groups, weight.shape[0] // groups, *weight.shape[1:])
+
+
+def transpose_weights(state: dict[str, Tensor], layer: str, groups: int) -> None:
+    """The weight of a convolution as that of a transposed one: mirrored, [in, out / groups]."""
+    weight = _grouped(state[f"{layer}.weight"], groups).transpose(1, 2)
+    state[f"{layer}.weight"] = weight.flatten(0, 1).flip(2, 3).contiguous()
 
 
 class EncoderDecoderBedOfNails(nn.Module):
@@ -47,19 +51,21 @@ class EncoderDecoderBedOfNails(nn.Module):
         self.conv2 = nn.Conv2d(d1, d2, kernel_size=3, padding=1)
         self.conv3 = nn.Conv2d(d2, d3, kernel_size=3, padding=1)
         self.conv4 = nn.Conv2d(d3, d2, kernel_size=3, padding=1)
-        self.conv5 = nn.Conv2d(d2, d1, kernel_size=3, padding=1)
-        self.scores = nn.Conv2d(d1, classes, kernel_size=3, padding=1)
+        self.conv5 = nn.ConvTranspose2d(
+            d2, d1, kernel_size=3, stride=2, padding=1, output_padding=1
+        )
+        self.scores = nn.ConvTranspose2d(
+            d1, classes, kernel_size=3, stride=2, padding=1, output_padding=1
+        )
 
     def forward(self, image: Tensor) -> Tensor:
-        x = F.relu(self.conv1(image))  # [N, d1, H, W]
+        x = F.relu(self.conv1(image), inplace=True)  # [N, d1, H, W]
         x = F.max_pool2d(x, 2)  # [N, d1, floor(H/2), floor(W/2)]
-        x = F.relu(self.conv2(x))  # [N, d2, floor(H/2), floor(W/2)]
+        x = F.relu(self.conv2(x), inplace=True)  # [N, d2, floor(H/2), floor(W/2)]
         x = F.max_pool2d(x, 2)  # [N, d2, floor(H/4), floor(W/4)]
-        x = F.relu(self.conv3(x))  # [N, d3, floor(H/4), floor(W/4)]
-        x = F.relu(self.conv4(x))  # [N, d2, floor(H/4), floor(W/4)]
-        x = bed_of_nails(x, 2, 2)  # [N, d2, 2*floor(H/4), 2*floor(W/4)]
-        x = F.relu(self.conv5(x))  # [N, d1, 2*floor(H/4), 2*floor(W/4)]
-        x = bed_of_nails(x, 2, 2)  # [N, d1, 4*floor(H/4), 4*floor(W/4)]
+        x = F.relu(self.conv3(x), inplace=True)  # [N, d3, floor(H/4), floor(W/4)]
+        x = F.relu(self.conv4(x), inplace=True)  # [N, d2, floor(H/4), floor(W/4)]
+        x = F.relu(self.conv5(x), inplace=True)  # [N, d1, 2*floor(H/4), 2*floor(W/4)]
         return self.scores(x)  # [N, classes, 4*floor(H/4), 4*floor(W/4)]
 
 
@@ -69,10 +75,13 @@ def from_model(model: nn.Module, **parameters: int) -> EncoderDecoderBedOfNails:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = EncoderDecoderBedOfNails(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    with torch.device("meta"):
-        deploy = EncoderDecoderBedOfNails(**parameters)
+    rows = (("conv5", 1), ("scores", 1))
+    for layer, groups in rows:
+        transpose_weights(state, layer, groups)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

@@ -44,16 +44,16 @@ class EncoderDecoderMaxUnpool(nn.Module):
         self.scores = nn.Conv2d(d1, classes, kernel_size=3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = F.relu(self.conv1(image))  # [N, d1, H, W]
+        x = F.relu(self.conv1(image), inplace=True)  # [N, d1, H, W]
         size1 = x.shape[-2:]
         x, indices1 = F.max_pool2d(x, 2, return_indices=True)  # [N, d1, floor(H/2), floor(W/2)]
-        x = F.relu(self.conv2(x))  # [N, d2, floor(H/2), floor(W/2)]
+        x = F.relu(self.conv2(x), inplace=True)  # [N, d2, floor(H/2), floor(W/2)]
         size2 = x.shape[-2:]
         x, indices2 = F.max_pool2d(x, 2, return_indices=True)  # [N, d2, floor(H/4), floor(W/4)]
-        x = F.relu(self.conv3(x))  # [N, d3, floor(H/4), floor(W/4)]
-        x = F.relu(self.conv4(x))  # [N, d2, floor(H/4), floor(W/4)]
+        x = F.relu(self.conv3(x), inplace=True)  # [N, d3, floor(H/4), floor(W/4)]
+        x = F.relu(self.conv4(x), inplace=True)  # [N, d2, floor(H/4), floor(W/4)]
         x = F.max_unpool2d(x, indices2, 2, output_size=size2)  # [N, d2, floor(H/2), floor(W/2)]
-        x = F.relu(self.conv5(x))  # [N, d1, floor(H/2), floor(W/2)]
+        x = F.relu(self.conv5(x), inplace=True)  # [N, d1, floor(H/2), floor(W/2)]
         x = F.max_unpool2d(x, indices1, 2, output_size=size1)  # [N, d1, H, W]
         return self.scores(x)  # [N, classes, H, W]
 
@@ -64,10 +64,10 @@ def from_model(model: nn.Module, **parameters: int) -> EncoderDecoderMaxUnpool:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = EncoderDecoderMaxUnpool(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    with torch.device("meta"):
-        deploy = EncoderDecoderMaxUnpool(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

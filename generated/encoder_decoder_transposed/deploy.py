@@ -46,14 +46,14 @@ class EncoderDecoderTransposed(nn.Module):
         self.scores = nn.Conv2d(d1, classes, kernel_size=3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = F.relu(self.conv1(image))  # [N, d1, H, W]
+        x = F.relu(self.conv1(image), inplace=True)  # [N, d1, H, W]
         x = F.max_pool2d(x, 2)  # [N, d1, floor(H/2), floor(W/2)]
-        x = F.relu(self.conv2(x))  # [N, d2, floor(H/2), floor(W/2)]
+        x = F.relu(self.conv2(x), inplace=True)  # [N, d2, floor(H/2), floor(W/2)]
         x = F.max_pool2d(x, 2)  # [N, d2, floor(H/4), floor(W/4)]
-        x = F.relu(self.conv3(x))  # [N, d3, floor(H/4), floor(W/4)]
-        x = F.relu(self.conv4(x))  # [N, d2, floor(H/4), floor(W/4)]
+        x = F.relu(self.conv3(x), inplace=True)  # [N, d3, floor(H/4), floor(W/4)]
+        x = F.relu(self.conv4(x), inplace=True)  # [N, d2, floor(H/4), floor(W/4)]
         x = self.up2(x)  # [N, d2, 2*floor(H/4), 2*floor(W/4)]
-        x = F.relu(self.conv5(x))  # [N, d1, 2*floor(H/4), 2*floor(W/4)]
+        x = F.relu(self.conv5(x), inplace=True)  # [N, d1, 2*floor(H/4), 2*floor(W/4)]
         x = self.up1(x)  # [N, d1, 4*floor(H/4), 4*floor(W/4)]
         return self.scores(x)  # [N, classes, 4*floor(H/4), 4*floor(W/4)]
 
@@ -64,10 +64,10 @@ def from_model(model: nn.Module, **parameters: int) -> EncoderDecoderTransposed:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = EncoderDecoderTransposed(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    with torch.device("meta"):
-        deploy = EncoderDecoderTransposed(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

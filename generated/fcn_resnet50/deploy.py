@@ -26,6 +26,40 @@ from torch import Tensor
 __all__ = ["FCNResNet50", "FCNHead", "Bottleneck", "Backbone"]
 
 
+def upsampled_argmax(scores: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    """[N, H, W]: the largest channel of a bilinearly enlarged map, which is not made.
+
+    Between four neighbours with the same largest channel it is the largest too, the enlarged
+    value being their weighted mean. Only the other pixels are interpolated.
+    """
+    best, table = scores.argmax(1), scores.permute(0, 2, 3, 1)
+    (up, down, below), (left, right, beside) = (
+        neighbours(scores, 2 + axis, size[axis], align_corners) for axis in (0, 1)
+    )
+    corners = [best[:, y][:, :, x] for y in (up, down) for x in (left, right)]
+    labels = corners[0]
+    mixed = (labels != corners[1]) | (labels != corners[2]) | (labels != corners[3])
+    for n, y, x in zip(*(part.split(65536) for part in mixed.nonzero(as_tuple=True))):
+        upper = torch.lerp(table[n, up[y], left[x]], table[n, up[y], right[x]], beside[x, None])
+        lower = torch.lerp(table[n, down[y], left[x]], table[n, down[y], right[x]], beside[x, None])
+        labels[n, y, x] = torch.lerp(upper, lower, below[y, None]).argmax(1)
+    return labels
+
+
+def neighbours(
+    x: Tensor, axis: int, size: int, align_corners: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For each pixel of an enlarged axis the two it lies between and the share of the second."""
+    length, real = x.shape[axis], torch.promote_types(x.dtype, torch.float32)
+    at = torch.arange(size, device=x.device, dtype=real)
+    if align_corners:
+        source = at * ((length - 1) / max(size - 1, 1))
+    else:
+        source = ((at + 0.5) * (length / size) - 0.5).clamp(min=0)
+    low = source.floor().long().clamp(max=length - 1)
+    return low, (low + 1).clamp(max=length - 1), (source - low).to(x.dtype)
+
+
 def _affine(state: dict[str, Tensor], norm: str, eps: float) -> tuple[Tensor, Tensor]:
     """Take a batch norm out of a state dict: y = x * scale + shift in evaluation."""
     mean, var = state.pop(f"{norm}.running_mean"), state.pop(f"{norm}.running_var")
@@ -45,17 +79,17 @@ def fold_batch_norm(state: dict[str, Tensor], layer: str, norm: str, eps: float)
     state[f"{layer}.bias"] = bias * scale + shift
 
 
-class FCNHead(nn.Module):
+class FCNHead(nn.Sequential):
     """[N, in_channels, H, W] -> [N, classes, H, W]"""
 
     def __init__(self, in_channels: int, width: int, classes: int) -> None:
-        super().__init__()
-        self.add_module("0", nn.Conv2d(in_channels, width, kernel_size=3, padding=1))
-        self.add_module("4", nn.Conv2d(width, classes, kernel_size=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.get_submodule("0")(x))
-        return self.get_submodule("4")(x)
+        super().__init__(
+            nn.Conv2d(in_channels, width, kernel_size=3, padding=1),
+            nn.Identity(),
+            nn.ReLU(),
+            nn.Identity(),
+            nn.Conv2d(width, classes, kernel_size=1),
+        )
 
 
 class Bottleneck(nn.Module):
@@ -78,15 +112,14 @@ class Bottleneck(nn.Module):
         self.downsample: nn.Module = nn.Identity()
         if project:
             self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, 4 * width, kernel_size=1, stride=stride)
+                nn.Conv2d(in_channels, 4 * width, kernel_size=1, stride=stride), nn.Identity()
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.conv1(x))
-        out = F.relu(self.conv2(out))
-        conv3 = self.conv3(out)
-        downsample = self.downsample(x)
-        return F.relu(conv3 + downsample)
+        out = F.relu(self.conv1(x), inplace=True)
+        out = F.relu(self.conv2(out), inplace=True)
+        out = self.conv3(out)
+        return F.relu(out + self.downsample(x), inplace=True)
 
 
 class Backbone(nn.Module):
@@ -113,7 +146,7 @@ class Backbone(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.conv1(x))  # [N, 64, ceil(H/2), ceil(W/2)]
+        x = F.relu(self.conv1(x), inplace=True)  # [N, 64, ceil(H/2), ceil(W/2)]
         x = self.layer1(F.max_pool2d(x, 3, stride=2, padding=1))  # [N, 256, ceil(H/4), ceil(W/4)]
         x = self.layer2(x)  # [N, 512, ceil(H/8), ceil(W/8)]
         x = self.layer3(x)  # [N, 1024, ceil(H/8), ceil(W/8)]
@@ -132,10 +165,22 @@ class FCNResNet50(nn.Module):
         self.classifier = FCNHead(2048, 512, classes)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
+        scores = self.scores(image)
+        return {
+            "out": F.interpolate(
+                scores, size=image.shape[-2:], mode="bilinear", align_corners=False
+            ),
+        }
+
+    def scores(self, image: Tensor) -> Tensor:
+        """The scores before they are enlarged to the size of the image."""
         x = self.backbone(image)  # [N, 2048, ceil(H/8), ceil(W/8)]
-        x = self.classifier(x)  # [N, classes, ceil(H/8), ceil(W/8)]
-        out = F.interpolate(x, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        return {"out": out}
+        return self.classifier(x)  # [N, classes, ceil(H/8), ceil(W/8)]
+
+    def labels(self, image: Tensor) -> Tensor:
+        """[N, H, W]: the class of each pixel, as forward(...).argmax(1) gives it."""
+        scores = self.scores(image)
+        return upsampled_argmax(scores, image.shape[-2:], align_corners=False)
 
 
 def from_model(model: nn.Module, **parameters: int) -> FCNResNet50:
@@ -144,13 +189,15 @@ def from_model(model: nn.Module, **parameters: int) -> FCNResNet50:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = FCNResNet50(**parameters)
     # Layers that exist in training only, or whose weights a checkpoint merely has.
-    unused = ("aux_classifier.0.", "aux_classifier.1.", "aux_classifier.3.", "aux_classifier.4.")
+    unused = ("aux_classifier.0.", "aux_classifier.1.", "aux_classifier.4.")
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         if not name.startswith(unused):
             state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("backbone.conv1", "backbone.bn1", 1e-05),
         ("backbone.layer1.0.conv1", "backbone.layer1.0.bn1", 1e-05),
         ("backbone.layer1.0.conv2", "backbone.layer1.0.bn2", 1e-05),
@@ -206,9 +253,7 @@ def from_model(model: nn.Module, **parameters: int) -> FCNResNet50:
         ("backbone.layer4.2.conv3", "backbone.layer4.2.bn3", 1e-05),
         ("classifier.0", "classifier.1", 1e-05),
     )
-    for layer, norm, eps in folded:
+    for layer, norm, eps in rows:
         fold_batch_norm(state, layer, norm, eps)
-    with torch.device("meta"):
-        deploy = FCNResNet50(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

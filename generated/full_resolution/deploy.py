@@ -32,7 +32,7 @@ class ConvReLU(nn.Module):
         self.conv = nn.Conv2d(in_channels, out, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv(x))
+        return F.relu(self.conv(x), inplace=True)
 
 
 class FullResolution(nn.Module):
@@ -69,10 +69,10 @@ def from_model(model: nn.Module, **parameters: int) -> FullResolution:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = FullResolution(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    with torch.device("meta"):
-        deploy = FullResolution(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

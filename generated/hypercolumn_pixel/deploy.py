@@ -31,6 +31,15 @@ from torch import Tensor
 __all__ = ["HypercolumnPixel"]
 
 
+def split_channels(
+    state: dict[str, Tensor], layer: str, parts: tuple[str, ...], widths: tuple[int, ...]
+) -> None:
+    """One convolution for each stretch of input channels; the layer itself keeps the bias."""
+    slices = torch.split(state.pop(f"{layer}.weight"), list(widths), dim=1)
+    for name, weight in zip(parts, slices, strict=True):
+        state[f"{name}.weight"] = weight.contiguous()
+
+
 class HypercolumnPixel(nn.Module):
     """Hypercolumn pixel classifier (VGG16), for inference.
 
@@ -41,60 +50,58 @@ class HypercolumnPixel(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(64, 64, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(2, ceil_mode=True),
             nn.Conv2d(64, 128, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(128, 128, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(2, ceil_mode=True),
             nn.Conv2d(128, 256, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(256, 256, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(256, 256, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(2, ceil_mode=True),
             nn.Conv2d(256, 512, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(512, 512, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(512, 512, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(2, ceil_mode=True),
             nn.Conv2d(512, 512, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(512, 512, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(512, 512, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(2, ceil_mode=True),
         )
         self.fc6 = nn.Conv2d(512, 4096, kernel_size=7, padding=3)
         self.fc7 = nn.Conv2d(4096, 4096, kernel_size=1)
-        self.logits = nn.Conv2d(4864, classes, kernel_size=1)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Initialise the weights."""
-        nn.init.normal_(self.logits.weight, std=0.01)
-        nn.init.zeros_(self.logits.bias)
+        self.logits = nn.Conv2d(256, classes, kernel_size=1)
+        self.logits_scale_pool4 = nn.Conv2d(512, classes, kernel_size=1, bias=False)
+        self.logits_relu7 = nn.Conv2d(4096, classes, kernel_size=1, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
         features_16 = self.features[:17](image)  # [N, 256, ceil(H/8), ceil(W/8)]
         features_23 = self.features[17:24](features_16)  # [N, 512, ceil(H/16), ceil(W/16)]
         x = self.features[24:](features_23)  # [N, 512, ceil(H/32), ceil(W/32)]
-        x = F.relu(self.fc6(x))  # [N, 4096, ceil(H/32), ceil(W/32)]
-        relu7 = F.relu(self.fc7(x))
-        x = 0.0027 * features_16  # [N, 256, ceil(H/8), ceil(W/8)]
-        up_pool3 = F.interpolate(x, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        x = 0.063 * features_23  # [N, 512, ceil(H/16), ceil(W/16)]
-        up_pool4 = F.interpolate(x, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        up_fc7 = F.interpolate(relu7, size=image.shape[-2:], mode="bilinear", align_corners=False)
-        x = torch.cat([up_pool3, up_pool4, up_fc7], dim=1)  # [N, 4864, H, W]
-        return self.logits(x)  # [N, classes, H, W]
+        x = F.relu(self.fc6(x), inplace=True)  # [N, 4096, ceil(H/32), ceil(W/32)]
+        relu7 = F.relu(self.fc7(x), inplace=True)
+        scale_pool3 = 0.0027 * features_16  # [N, 256, ceil(H/8), ceil(W/8)]
+        scale_pool4 = 0.063 * features_23  # [N, 512, ceil(H/16), ceil(W/16)]
+        x = self.logits(scale_pool3)  # [N, classes, ceil(H/8), ceil(W/8)]
+        logits_up = F.interpolate(x, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        x = self.logits_scale_pool4(scale_pool4)  # [N, classes, ceil(H/16), ceil(W/16)]
+        logits_up2 = F.interpolate(x, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        x = self.logits_relu7(relu7)  # [N, classes, ceil(H/32), ceil(W/32)]
+        logits_up3 = F.interpolate(x, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        return logits_up + logits_up2 + logits_up3  # [N, classes, H, W]
 
 
 def from_model(model: nn.Module, **parameters: int) -> HypercolumnPixel:
@@ -103,10 +110,13 @@ def from_model(model: nn.Module, **parameters: int) -> HypercolumnPixel:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = HypercolumnPixel(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    with torch.device("meta"):
-        deploy = HypercolumnPixel(**parameters)
+    split_channels(
+        state, "logits", ("logits", "logits_scale_pool4", "logits_relu7"), (256, 512, 4096)
+    )
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

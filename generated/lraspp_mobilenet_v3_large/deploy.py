@@ -26,18 +26,51 @@ from torch import Tensor
 
 __all__ = [
     "LRASPPMobileNetV3Large",
+    "SqueezeExcite",
     "ConvBNHardswish",
     "ConvBNReLU",
     "ConvBN",
-    "SqueezeExcite",
-    "Cbr",
+    "Classifier",
     "SeparableResidual",
     "InvertedResidual",
     "InvertedResidualSE",
     "InvertedResidualHs",
     "InvertedResidualHsSE",
-    "Classifier",
 ]
+
+
+def upsampled_argmax(scores: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    """[N, H, W]: the largest channel of a bilinearly enlarged map, which is not made.
+
+    Between four neighbours with the same largest channel it is the largest too, the enlarged
+    value being their weighted mean. Only the other pixels are interpolated.
+    """
+    best, table = scores.argmax(1), scores.permute(0, 2, 3, 1)
+    (up, down, below), (left, right, beside) = (
+        neighbours(scores, 2 + axis, size[axis], align_corners) for axis in (0, 1)
+    )
+    corners = [best[:, y][:, :, x] for y in (up, down) for x in (left, right)]
+    labels = corners[0]
+    mixed = (labels != corners[1]) | (labels != corners[2]) | (labels != corners[3])
+    for n, y, x in zip(*(part.split(65536) for part in mixed.nonzero(as_tuple=True))):
+        upper = torch.lerp(table[n, up[y], left[x]], table[n, up[y], right[x]], beside[x, None])
+        lower = torch.lerp(table[n, down[y], left[x]], table[n, down[y], right[x]], beside[x, None])
+        labels[n, y, x] = torch.lerp(upper, lower, below[y, None]).argmax(1)
+    return labels
+
+
+def neighbours(
+    x: Tensor, axis: int, size: int, align_corners: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For each pixel of an enlarged axis the two it lies between and the share of the second."""
+    length, real = x.shape[axis], torch.promote_types(x.dtype, torch.float32)
+    at = torch.arange(size, device=x.device, dtype=real)
+    if align_corners:
+        source = at * ((length - 1) / max(size - 1, 1))
+    else:
+        source = ((at + 0.5) * (length / size) - 0.5).clamp(min=0)
+    low = source.floor().long().clamp(max=length - 1)
+    return low, (low + 1).clamp(max=length - 1), (source - low).to(x.dtype)
 
 
 def _affine(state: dict[str, Tensor], norm: str, eps: float) -> tuple[Tensor, Tensor]:
@@ -59,7 +92,22 @@ def fold_batch_norm(state: dict[str, Tensor], layer: str, norm: str, eps: float)
     state[f"{layer}.bias"] = bias * scale + shift
 
 
-class ConvBNHardswish(nn.Module):
+class SqueezeExcite(nn.Module):
+    """[N, in_channels, H, W] -> [N, out, H, W]"""
+
+    def __init__(self, in_channels: int, squeeze: int, out: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(in_channels, squeeze, kernel_size=1)
+        self.fc2 = nn.Conv2d(squeeze, out, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.adaptive_avg_pool2d(x, 1)
+        out = F.relu(self.fc1(out), inplace=True)
+        out = F.hardsigmoid(self.fc2(out))
+        return out * x
+
+
+class ConvBNHardswish(nn.Sequential):
     """[N, in_channels, H, W] -> [N, out, H/stride, W/stride]"""
 
     def __init__(
@@ -71,9 +119,7 @@ class ConvBNHardswish(nn.Module):
         dilation: int = 1,
         groups: int = 1,
     ) -> None:
-        super().__init__()
-        self.add_module(
-            "0",
+        super().__init__(
             nn.Conv2d(
                 in_channels,
                 out,
@@ -83,21 +129,18 @@ class ConvBNHardswish(nn.Module):
                 dilation=dilation,
                 groups=groups,
             ),
+            nn.Identity(),
+            nn.Hardswish(),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.hardswish(self.get_submodule("0")(x))
 
-
-class ConvBNReLU(nn.Module):
+class ConvBNReLU(nn.Sequential):
     """[N, in_channels, H, W] -> [N, out, H/stride, W/stride]"""
 
     def __init__(
         self, in_channels: int, out: int, kernel_size: int, stride: int = 1, groups: int = 1
     ) -> None:
-        super().__init__()
-        self.add_module(
-            "0",
+        super().__init__(
             nn.Conv2d(
                 in_channels,
                 out,
@@ -106,43 +149,48 @@ class ConvBNReLU(nn.Module):
                 padding=kernel_size // 2,
                 groups=groups,
             ),
+            nn.Identity(),
+            nn.ReLU(),
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.get_submodule("0")(x))
 
 
 class ConvBN(nn.Sequential):
     """[N, in_channels, H, W] -> [N, out, H, W]"""
 
     def __init__(self, in_channels: int, out: int) -> None:
-        super().__init__(nn.Conv2d(in_channels, out, kernel_size=1))
+        super().__init__(
+            nn.Conv2d(in_channels, out, kernel_size=1),
+            nn.Identity(),
+        )
 
 
-class SqueezeExcite(nn.Module):
-    """[N, in_channels, H, W] -> [N, out, H, W]"""
+class Classifier(nn.Module):
+    """x [N, 960, ceil(H/16), ceil(W/16)], add [N, 40, ceil(H/8), ceil(W/8)]
+    -> [N, classes, ceil(H/8), ceil(W/8)]
+    """
 
-    def __init__(self, in_channels: int, squeeze: int, out: int) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(in_channels, squeeze, kernel_size=1)
-        self.fc2 = nn.Conv2d(squeeze, out, kernel_size=1)
+        self.cbr = nn.Sequential(
+            nn.Conv2d(960, 128, kernel_size=1),
+            nn.Identity(),
+            nn.ReLU(),
+        )
+        self.scale = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(960, 128, kernel_size=1, bias=False),
+            nn.Sigmoid(),
+        )
+        self.low_classifier = nn.Conv2d(40, classes, kernel_size=1)
+        self.high_classifier = nn.Conv2d(128, classes, kernel_size=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out = F.adaptive_avg_pool2d(x, 1)
-        out = F.relu(self.fc1(out))
-        out = F.hardsigmoid(self.fc2(out))
-        return out * x
-
-
-class Cbr(nn.Module):
-    """[N, 960, ceil(H/16), ceil(W/16)] -> [N, 128, ceil(H/16), ceil(W/16)]"""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_module("0", nn.Conv2d(960, 128, kernel_size=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.get_submodule("0")(x))  # [N, 128, ceil(H/16), ceil(W/16)]
+    def forward(self, x: Tensor, add: Tensor) -> Tensor:
+        out = self.cbr(x)  # [N, 128, ceil(H/16), ceil(W/16)]
+        gated = out * self.scale(x)
+        low_classifier = self.low_classifier(add)  # [N, classes, ceil(H/8), ceil(W/8)]
+        x = self.high_classifier(gated)  # [N, classes, ceil(H/16), ceil(W/16)]
+        x = F.interpolate(x, size=add.shape[-2:], mode="bilinear", align_corners=False)
+        return low_classifier + x  # [N, classes, ceil(H/8), ceil(W/8)]
 
 
 class SeparableResidual(nn.Module):
@@ -253,31 +301,6 @@ class InvertedResidualHsSE(nn.Module):
         return out + x if self.residual else out
 
 
-class Classifier(nn.Module):
-    """x [N, 960, ceil(H/16), ceil(W/16)], add [N, 40, ceil(H/8), ceil(W/8)]
-    -> [N, classes, ceil(H/8), ceil(W/8)]
-    """
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.cbr = Cbr()
-        self.scale = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(960, 128, kernel_size=1, bias=False),
-            nn.Sigmoid(),
-        )
-        self.low_classifier = nn.Conv2d(40, classes, kernel_size=1)
-        self.high_classifier = nn.Conv2d(128, classes, kernel_size=1)
-
-    def forward(self, x: Tensor, add: Tensor) -> Tensor:
-        out = self.cbr(x)  # [N, 128, ceil(H/16), ceil(W/16)]
-        x = out * self.scale(x)
-        high = F.interpolate(x, size=add.shape[-2:], mode="bilinear", align_corners=False)
-        low_classifier = self.low_classifier(add)  # [N, classes, ceil(H/8), ceil(W/8)]
-        high_classifier = self.high_classifier(high)
-        return low_classifier + high_classifier
-
-
 class LRASPPMobileNetV3Large(nn.Module):
     """Lite R-ASPP (MobileNetV3-Large), for inference.
 
@@ -312,10 +335,19 @@ class LRASPPMobileNetV3Large(nn.Module):
         self.classifier = Classifier(classes)
 
     def forward(self, image: Tensor) -> Tensor:
+        scores = self.scores(image)
+        return F.interpolate(scores, size=image.shape[-2:], mode="bilinear", align_corners=False)
+
+    def scores(self, image: Tensor) -> Tensor:
+        """The scores before they are enlarged to the size of the image."""
         backbone_4 = self.backbone[:5](image)  # [N, 40, ceil(H/8), ceil(W/8)]
         x = self.backbone[5:](backbone_4)  # [N, 960, ceil(H/16), ceil(W/16)]
-        x = self.classifier(x, backbone_4)  # [N, classes, ceil(H/8), ceil(W/8)]
-        return F.interpolate(x, size=image.shape[-2:], mode="bilinear", align_corners=False)
+        return self.classifier(x, backbone_4)  # [N, classes, ceil(H/8), ceil(W/8)]
+
+    def labels(self, image: Tensor) -> Tensor:
+        """[N, H, W]: the class of each pixel, as forward(...).argmax(1) gives it."""
+        scores = self.scores(image)
+        return upsampled_argmax(scores, image.shape[-2:], align_corners=False)
 
 
 def from_model(model: nn.Module, **parameters: int) -> LRASPPMobileNetV3Large:
@@ -324,10 +356,12 @@ def from_model(model: nn.Module, **parameters: int) -> LRASPPMobileNetV3Large:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = LRASPPMobileNetV3Large(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("backbone.0.0", "backbone.0.1", 0.001),
         ("backbone.1.block.0.0", "backbone.1.block.0.1", 0.001),
         ("backbone.1.block.1.0", "backbone.1.block.1.1", 0.001),
@@ -376,9 +410,7 @@ def from_model(model: nn.Module, **parameters: int) -> LRASPPMobileNetV3Large:
         ("backbone.16.0", "backbone.16.1", 0.001),
         ("classifier.cbr.0", "classifier.cbr.1", 1e-05),
     )
-    for layer, norm, eps in folded:
+    for layer, norm, eps in rows:
         fold_batch_norm(state, layer, norm, eps)
-    with torch.device("meta"):
-        deploy = LRASPPMobileNetV3Large(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

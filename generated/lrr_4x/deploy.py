@@ -115,35 +115,35 @@ class LRR4x(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(64, 64, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(2, ceil_mode=True),
             nn.Conv2d(64, 128, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(128, 128, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(2, ceil_mode=True),
             nn.Conv2d(128, 256, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(256, 256, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(256, 256, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(2, ceil_mode=True),
             nn.Conv2d(256, 512, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(512, 512, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(512, 512, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(2, ceil_mode=True),
             nn.Conv2d(512, 512, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(512, 512, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(512, 512, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(2, ceil_mode=True),
         )
         self.fc6 = nn.Conv2d(512, 4096, kernel_size=7, padding=3)
@@ -169,8 +169,8 @@ class LRR4x(nn.Module):
         features_22 = self.features[16:23](features_15)  # [N, 512, ceil(H/8), ceil(W/8)]
         features_29 = self.features[23:30](features_22)  # [N, 512, ceil(H/16), ceil(W/16)]
         x = self.features[30](features_29)  # [N, 512, ceil(H/32), ceil(W/32)]
-        x = F.relu(self.fc6(x))  # [N, 4096, ceil(H/32), ceil(W/32)]
-        x = F.relu(self.fc7(x))
+        x = F.relu(self.fc6(x), inplace=True)  # [N, 4096, ceil(H/32), ceil(W/32)]
+        x = F.relu(self.fc7(x), inplace=True)
         logits32 = self.level32(x)  # [N, classes, 4*ceil(H/32), 4*ceil(W/32)]
         logits16 = self.level16(logits32, features_29)  # [N, classes, 8*ceil(H/32), 8*ceil(W/32)]
         logits8 = self.level8(logits16, features_22)  # [N, classes, 16*ceil(H/32), 16*ceil(W/32)]
@@ -185,10 +185,10 @@ def from_model(model: nn.Module, **parameters: int) -> LRR4x:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = LRR4x(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    with torch.device("meta"):
-        deploy = LRR4x(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

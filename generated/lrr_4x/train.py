@@ -68,7 +68,22 @@ MOMENTUM = 0.9  # share of the last update kept
 WEIGHT_DECAY = 0.0005  # L2 penalty
 DROP_AT = (51, 61)  # epochs
 GAMMA = 0.5  # factor of a drop
-SCALES = (0.75, 0.8333, 0.9167, 1, 1.0833, 1.1667, 1.25, 1.3333, 1.4167, 1.5, 1.5833, 1.6667, 1.75, 1.8333)  # of the random resize
+SCALES = (  # of the random resize
+    0.75,
+    0.8333,
+    0.9167,
+    1,
+    1.0833,
+    1.1667,
+    1.25,
+    1.3333,
+    1.4167,
+    1.5,
+    1.5833,
+    1.6667,
+    1.75,
+    1.8333,
+)
 GROUPS = (
     # name pattern, factor of LR, factor of WEIGHT_DECAY; the first that matches counts
     ("level32.coefficients.weight", 0.1, 1.0),

@@ -27,16 +27,41 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["PSPNet50", "Layer0", "Pooled", "Head", "Bottleneck", "Pyramid"]
+__all__ = ["PSPNet50", "Pooled", "Head", "Bottleneck", "Pyramid"]
 
 
-def corner_size_of(like: Tensor, x: Tensor, grow: int) -> tuple[int, int]:
-    """The size of `x` with grow - 1 new pixels between neighbours; it must be that of `like`."""
-    height, width = (grow * (n - 1) + 1 for n in x.shape[-2:])
-    if (height, width) != tuple(like.shape[-2:]):
-        want = tuple(like.shape[-2:])
-        raise ValueError(f"the map grows to {(height, width)}, it must be {want}")
-    return height, width
+def upsampled_argmax(scores: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    """[N, H, W]: the largest channel of a bilinearly enlarged map, which is not made.
+
+    Between four neighbours with the same largest channel it is the largest too, the enlarged
+    value being their weighted mean. Only the other pixels are interpolated.
+    """
+    best, table = scores.argmax(1), scores.permute(0, 2, 3, 1)
+    (up, down, below), (left, right, beside) = (
+        neighbours(scores, 2 + axis, size[axis], align_corners) for axis in (0, 1)
+    )
+    corners = [best[:, y][:, :, x] for y in (up, down) for x in (left, right)]
+    labels = corners[0]
+    mixed = (labels != corners[1]) | (labels != corners[2]) | (labels != corners[3])
+    for n, y, x in zip(*(part.split(65536) for part in mixed.nonzero(as_tuple=True))):
+        upper = torch.lerp(table[n, up[y], left[x]], table[n, up[y], right[x]], beside[x, None])
+        lower = torch.lerp(table[n, down[y], left[x]], table[n, down[y], right[x]], beside[x, None])
+        labels[n, y, x] = torch.lerp(upper, lower, below[y, None]).argmax(1)
+    return labels
+
+
+def neighbours(
+    x: Tensor, axis: int, size: int, align_corners: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For each pixel of an enlarged axis the two it lies between and the share of the second."""
+    length, real = x.shape[axis], torch.promote_types(x.dtype, torch.float32)
+    at = torch.arange(size, device=x.device, dtype=real)
+    if align_corners:
+        source = at * ((length - 1) / max(size - 1, 1))
+    else:
+        source = ((at + 0.5) * (length / size) - 0.5).clamp(min=0)
+    low = source.floor().long().clamp(max=length - 1)
+    return low, (low + 1).clamp(max=length - 1), (source - low).to(x.dtype)
 
 
 def _affine(state: dict[str, Tensor], norm: str, eps: float) -> tuple[Tensor, Tensor]:
@@ -58,45 +83,131 @@ def fold_batch_norm(state: dict[str, Tensor], layer: str, norm: str, eps: float)
     state[f"{layer}.bias"] = bias * scale + shift
 
 
-class Layer0(nn.Module):
-    """[N, 3, H, W] -> [N, 128, (H + 3)/4, (W + 3)/4]"""
+def split_channels(
+    state: dict[str, Tensor], layer: str, parts: tuple[str, ...], widths: tuple[int, ...]
+) -> None:
+    """One convolution for each stretch of input channels; the layer itself keeps the bias."""
+    slices = torch.split(state.pop(f"{layer}.weight"), list(widths), dim=1)
+    for name, weight in zip(parts, slices, strict=True):
+        state[f"{name}.weight"] = weight.contiguous()
 
-    def __init__(self) -> None:
+
+def tap_weights(state: dict[str, Tensor], layer: str) -> None:
+    """The weight of a convolution as those of a 1x1 one for each of its taps (column, row, out)."""
+    weight = state.pop(f"{layer}.weight").permute(3, 2, 0, 1)
+    state[f"{layer}.taps.weight"] = weight.flatten(0, 2)[:, :, None, None].contiguous()
+
+
+class UpsampledConv2d(nn.Module):
+    """A convolution of a bilinearly enlarged map that multiplies by its weights before enlarging.
+
+    Both steps are linear: every tap of the window is a 1x1 convolution of the small map, and one
+    matrix along each axis enlarges, shifts and adds up. Exact at the border too.
+    x [N, in_channels, h, w] -> [N, out_channels, H', W'] for an enlarged map of `size` (H, W)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        padding: int = 0,
+        dilation: int = 1,
+        align_corners: bool = False,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
-        self.add_module("0", nn.Conv2d(3, 64, kernel_size=3, stride=2, padding=1))
-        self.add_module("3", nn.Conv2d(64, 64, kernel_size=3, padding=1))
-        self.add_module("6", nn.Conv2d(64, 128, kernel_size=3, padding=1))
+        self.kernel_size, self.padding, self.dilation = kernel_size, padding, dilation
+        self.align_corners = align_corners
+        self.taps = nn.Conv2d(in_channels, kernel_size**2 * out_channels, 1, bias=False)
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.get_submodule("0")(x))  # [N, 64, (H + 1)/2, (W + 1)/2]
-        x = F.relu(self.get_submodule("3")(x))
-        x = F.relu(self.get_submodule("6")(x))  # [N, 128, (H + 1)/2, (W + 1)/2]
-        return F.max_pool2d(x, 3, stride=2, padding=1)  # [N, 128, (H + 3)/4, (W + 3)/4]
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        # In channels_last no step has to rearrange values: x is small, what follows is not.
+        maps = self.taps(x.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
+        n, h, w, _ = maps.shape
+        maps = maps.reshape(n, h, w * self.kernel_size, self.kernel_size, -1)  # [N, h, w*k, k, C]
+        maps = self.matrix(x, 3, size[1]) @ maps.transpose(2, 3)  # [N, h, k, W', C]
+        out = self.matrix(x, 2, size[0]) @ maps.flatten(3).flatten(1, 2)  # [N, H', W'*C]
+        out = out.unflatten(2, maps.shape[3:]).permute(0, 3, 1, 2)
+        return out if self.bias is None else out + self.bias[:, None, None]
+
+    def matrix(self, x: Tensor, axis: int, size: int) -> Tensor:
+        """[H', h*k]: what the taps of each pixel of the small map give to each output."""
+        length, real = x.shape[axis], torch.promote_types(x.dtype, torch.float32)
+        taps = torch.arange(self.kernel_size, device=x.device) * self.dilation - self.padding
+        count = size + 2 * self.padding - self.dilation * (self.kernel_size - 1)
+        at = torch.arange(count, device=x.device)[:, None] + taps  # in the enlarged map
+        if self.align_corners:
+            source = at.to(real) * ((length - 1) / max(size - 1, 1))
+        else:
+            source = (at.to(real) + 0.5) * (length / size) - 0.5
+        pixels = torch.arange(length, device=x.device)[:, None]
+        share = 1 - (source.clamp(0, length - 1)[:, None] - pixels).abs()  # [H', h, k]
+        inside = (at >= 0) & (at < size)
+        return (share.clamp(min=0) * inside[:, None]).flatten(1).to(x.dtype)
 
 
-class Pooled(nn.Module):
+def corner_size_of(like: Tensor, x: Tensor, grow: int) -> tuple[int, int]:
+    """The size of `x` with grow - 1 new pixels between neighbours; it must be that of `like`."""
+    height, width = (grow * (n - 1) + 1 for n in x.shape[-2:])
+    if (height, width) != tuple(like.shape[-2:]):
+        want = tuple(like.shape[-2:])
+        raise ValueError(f"the map grows to {(height, width)}, it must be {want}")
+    return height, width
+
+
+class Pooled(nn.Sequential):
     """[N, in_channels, H, W] -> [N, out, H', W']"""
 
     def __init__(self, in_channels: int, bins: int, out: int) -> None:
-        super().__init__()
-        self.add_module("0", nn.AdaptiveAvgPool2d(bins))
-        self.add_module("1", nn.Conv2d(in_channels, out, kernel_size=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.get_submodule("0")(x)
-        return F.relu(self.get_submodule("1")(x))
+        super().__init__(
+            nn.AdaptiveAvgPool2d(bins),
+            nn.Conv2d(in_channels, out, kernel_size=1),
+            nn.Identity(),
+            nn.ReLU(),
+        )
 
 
 class Head(nn.Module):
-    """[N, in_channels, H, W] -> [N, classes, H, W]"""
+    """x [N, in_channels, H, W], x1 [N, 512, 1, 1], x2 [N, 512, 2, 2], x3 [N, 512, 3, 3],
+    x4 [N, 512, 6, 6]
+    -> [N, classes, H, W]
+    """
 
-    def __init__(self, in_channels: int, width: int, classes: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        x1_channels: int,
+        x2_channels: int,
+        x3_channels: int,
+        x4_channels: int,
+        width: int,
+        classes: int,
+    ) -> None:
         super().__init__()
         self.add_module("0", nn.Conv2d(in_channels, width, kernel_size=3, padding=1))
+        self.ppm = UpsampledConv2d(
+            x1_channels, width, kernel_size=3, padding=1, align_corners=True, bias=False
+        )
+        self.ppm2 = UpsampledConv2d(
+            x2_channels, width, kernel_size=3, padding=1, align_corners=True, bias=False
+        )
+        self.ppm3 = UpsampledConv2d(
+            x3_channels, width, kernel_size=3, padding=1, align_corners=True, bias=False
+        )
+        self.ppm4 = UpsampledConv2d(
+            x4_channels, width, kernel_size=3, padding=1, align_corners=True, bias=False
+        )
         self.add_module("4", nn.Conv2d(width, classes, kernel_size=1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.get_submodule("0")(x))
+    def forward(self, x: Tensor, x1: Tensor, x2: Tensor, x3: Tensor, x4: Tensor) -> Tensor:
+        x0 = self.get_submodule("0")(x)
+        ppm = self.ppm(x1, x.shape[-2:])
+        ppm2 = self.ppm2(x2, x.shape[-2:])
+        ppm3 = self.ppm3(x3, x.shape[-2:])
+        ppm4 = self.ppm4(x4, x.shape[-2:])
+        x = F.relu(x0 + ppm + ppm2 + ppm3 + ppm4)
         return self.get_submodule("4")(x)
 
 
@@ -120,19 +231,21 @@ class Bottleneck(nn.Module):
         self.downsample: nn.Module = nn.Identity()
         if project:
             self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, 4 * width, kernel_size=1, stride=stride)
+                nn.Conv2d(in_channels, 4 * width, kernel_size=1, stride=stride), nn.Identity()
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.conv1(x))
-        out = F.relu(self.conv2(out))
-        conv3 = self.conv3(out)
-        downsample = self.downsample(x)
-        return F.relu(conv3 + downsample)
+        out = F.relu(self.conv1(x), inplace=True)
+        out = F.relu(self.conv2(out), inplace=True)
+        out = self.conv3(out)
+        return F.relu(out + self.downsample(x), inplace=True)
 
 
 class Pyramid(nn.Module):
-    """[N, in_channels, H, W] -> [N, 4096, H, W]"""
+    """[N, in_channels, H, W]
+    -> [N, 512, 1, 1], features_1 [N, 512, 2, 2], features_2 [N, 512, 3, 3],
+    features [N, 512, 6, 6]
+    """
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -145,16 +258,12 @@ class Pyramid(nn.Module):
             ]
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         features_0 = self.features[0](x)
         features_1 = self.features[1](x)
         features_2 = self.features[2](x)
-        features = self.features[3](x)
-        up1 = F.interpolate(features_0, size=x.shape[-2:], mode="bilinear", align_corners=True)
-        up2 = F.interpolate(features_1, size=x.shape[-2:], mode="bilinear", align_corners=True)
-        up3 = F.interpolate(features_2, size=x.shape[-2:], mode="bilinear", align_corners=True)
-        up6 = F.interpolate(features, size=x.shape[-2:], mode="bilinear", align_corners=True)
-        return torch.cat([x, up1, up2, up3, up6], dim=1)
+        x = self.features[3](x)
+        return features_0, features_1, features_2, x
 
 
 class PSPNet50(nn.Module):
@@ -165,7 +274,18 @@ class PSPNet50(nn.Module):
 
     def __init__(self, classes: int = 21) -> None:
         super().__init__()
-        self.layer0 = Layer0()
+        self.layer0 = nn.Sequential(
+            nn.Conv2d(3, 64, kernel_size=3, stride=2, padding=1),
+            nn.Identity(),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, kernel_size=3, padding=1),
+            nn.Identity(),
+            nn.ReLU(),
+            nn.Conv2d(64, 128, kernel_size=3, padding=1),
+            nn.Identity(),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2, padding=1),
+        )
         self.layer1 = nn.Sequential(
             Bottleneck(128, 64, project=True),
             *[Bottleneck(256, 64) for _ in range(2)],
@@ -183,20 +303,32 @@ class PSPNet50(nn.Module):
             *[Bottleneck(2048, 512, dilation=4) for _ in range(2)],
         )
         self.ppm = Pyramid(2048)
-        self.cls = Head(4096, 512, classes)
+        self.cls = Head(
+            2048, 512, 512, x3_channels=512, x4_channels=512, width=512, classes=classes
+        )
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
+        scores = self.scores(image)
+        return {
+            "logits": F.interpolate(
+                scores, size=corner_size_of(image, scores, 8), mode="bilinear", align_corners=True
+            ),
+        }
+
+    def scores(self, image: Tensor) -> Tensor:
+        """The scores before they are enlarged to the size of the image."""
         x = self.layer0(image)  # [N, 128, (H + 3)/4, (W + 3)/4]
         x = self.layer1(x)  # [N, 256, (H + 3)/4, (W + 3)/4]
         x = self.layer2(x)  # [N, 512, (H + 7)/8, (W + 7)/8]
         x = self.layer3(x)  # [N, 1024, (H + 7)/8, (W + 7)/8]
-        x = self.layer4(x)  # [N, 2048, (H + 7)/8, (W + 7)/8]
-        x = self.ppm(x)  # [N, 4096, (H + 7)/8, (W + 7)/8]
-        x = self.cls(x)  # [N, classes, (H + 7)/8, (W + 7)/8]
-        logits = F.interpolate(
-            x, size=corner_size_of(image, x, 8), mode="bilinear", align_corners=True
-        )  # [N, classes, H, W]
-        return {"logits": logits}
+        layer4 = self.layer4(x)  # [N, 2048, (H + 7)/8, (W + 7)/8]
+        x, features_1, features_2, features = self.ppm(layer4)  # [N, 512, 1, 1]
+        return self.cls(layer4, x, features_1, features_2, features)
+
+    def labels(self, image: Tensor) -> Tensor:
+        """[N, H, W]: the class of each pixel, as forward(...).argmax(1) gives it."""
+        scores = self.scores(image)
+        return upsampled_argmax(scores, corner_size_of(image, scores, 8), align_corners=True)
 
 
 def from_model(model: nn.Module, **parameters: int) -> PSPNet50:
@@ -205,13 +337,15 @@ def from_model(model: nn.Module, **parameters: int) -> PSPNet50:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = PSPNet50(**parameters)
     # Layers that exist in training only, or whose weights a checkpoint merely has.
-    unused = ("aux.0.", "aux.1.", "aux.3.", "aux.4.")
+    unused = ("aux.0.", "aux.1.", "aux.4.")
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         if not name.startswith(unused):
             state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("layer0.0", "layer0.1", 1e-05),
         ("layer0.3", "layer0.4", 1e-05),
         ("layer0.6", "layer0.7", 1e-05),
@@ -273,9 +407,16 @@ def from_model(model: nn.Module, **parameters: int) -> PSPNet50:
         ("ppm.features.3.1", "ppm.features.3.2", 1e-05),
         ("cls.0", "cls.1", 1e-05),
     )
-    for layer, norm, eps in folded:
+    for layer, norm, eps in rows:
         fold_batch_norm(state, layer, norm, eps)
-    with torch.device("meta"):
-        deploy = PSPNet50(**parameters)
+    split_channels(
+        state,
+        "cls.0",
+        ("cls.0", "cls.ppm", "cls.ppm2", "cls.ppm3", "cls.ppm4"),
+        (2048, 512, 512, 512, 512),
+    )
+    rows = ("cls.ppm", "cls.ppm2", "cls.ppm3", "cls.ppm4")
+    for layer in rows:
+        tap_weights(state, layer)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

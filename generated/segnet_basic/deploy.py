@@ -63,16 +63,16 @@ class SegNetBasic(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         x = F.local_response_norm(image, 5)  # [N, 3, H, W]
-        x = F.relu(self.conv1(x))  # [N, width, H, W]
+        x = F.relu(self.conv1(x), inplace=True)  # [N, width, H, W]
         size1 = x.shape[-2:]
         x, indices1 = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)
-        x = F.relu(self.conv2(x))  # [N, width, ceil(H/2), ceil(W/2)]
+        x = F.relu(self.conv2(x), inplace=True)  # [N, width, ceil(H/2), ceil(W/2)]
         size2 = x.shape[-2:]
         x, indices2 = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)
-        x = F.relu(self.conv3(x))  # [N, width, ceil(H/4), ceil(W/4)]
+        x = F.relu(self.conv3(x), inplace=True)  # [N, width, ceil(H/4), ceil(W/4)]
         size3 = x.shape[-2:]
         x, indices3 = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)
-        x = F.relu(self.conv4(x))  # [N, width, ceil(H/8), ceil(W/8)]
+        x = F.relu(self.conv4(x), inplace=True)  # [N, width, ceil(H/8), ceil(W/8)]
         size4 = x.shape[-2:]
         x, indices4 = F.max_pool2d(x, 2, ceil_mode=True, return_indices=True)
         x = F.max_unpool2d(x, indices4, 2, output_size=size4)
@@ -92,10 +92,12 @@ def from_model(model: nn.Module, **parameters: int) -> SegNetBasic:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = SegNetBasic(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    folded = (
+    rows = (
         ("conv1", "conv1_bn", 1e-05),
         ("conv2", "conv2_bn", 1e-05),
         ("conv3", "conv3_bn", 1e-05),
@@ -105,9 +107,7 @@ def from_model(model: nn.Module, **parameters: int) -> SegNetBasic:
         ("conv_decode2", "conv_decode2_bn", 1e-05),
         ("conv_decode1", "conv_decode1_bn", 1e-05),
     )
-    for layer, norm, eps in folded:
+    for layer, norm, eps in rows:
         fold_batch_norm(state, layer, norm, eps)
-    with torch.device("meta"):
-        deploy = SegNetBasic(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

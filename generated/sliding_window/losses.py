@@ -2,7 +2,7 @@
 # Change the spec and build again; changes made here are lost.
 """Losses of Patch classifier N4.
 
-`total_loss` is what training minimises. Maps of logits are [N, K, H, W], label maps [N, H, W].
+`total_loss` is what training minimises. Logits are [N, K], maps [N, H, W]: their middle counts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORE = 255  # label of the pixels that are left out
+from inputs import IGNORE
 
 
 def centre(mask: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ class DoubleConv(nn.Module):
         self.conv2 = nn.Conv2d(out, out, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.conv1(x))
-        return F.relu(self.conv2(x))
+        x = F.relu(self.conv1(x), inplace=True)
+        return F.relu(self.conv2(x), inplace=True)
 
 
 class Up(nn.Module):
@@ -104,10 +104,10 @@ def from_model(model: nn.Module, **parameters: bool | int) -> UNet:
     Give the constructor's parameters again where they are not the defaults.
     The result is in evaluation mode, on the model's device and in its precision.
     """
+    with torch.device("meta"):
+        deploy = UNet(**parameters)
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         state[name] = value.detach().clone()
-    with torch.device("meta"):
-        deploy = UNet(**parameters)
     deploy.load_state_dict(state, assign=True)
     return deploy.eval().requires_grad_(False)

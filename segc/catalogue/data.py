@@ -36,7 +36,8 @@ ENTRIES: dict[str, Entry] = {
         "The loss names something that is not an output, or an output it cannot compare with a map "
         "of labels: `cross_entropy` needs [N, K, H, W] with a channel for each of two or more "
         "classes (over a single channel the softmax is 1 everywhere and nothing is learned), "
-        "`binary_cross_entropy` needs one channel, `target: centre` a vector [N, K]. Labels are "
+        "`binary_cross_entropy` needs one channel, `target: centre` and `target: label` a vector "
+        "[N, K]. Labels are "
         "sampled (`resize: labels_slice` and the like) only for an output on a coarser grid.",
         bad=_spec(_LOSS, classes=1),
         good=_spec("losses: {seg: {binary_cross_entropy: logits}}", classes=1),
@@ -111,5 +112,14 @@ ENTRIES: dict[str, Entry] = {
         "probabilities needs a channel for each class.",
         bad=_spec(_LOSS, "recipe: {inference: {samples: 8}}"),
         good=_spec(_LOSS, "recipe: {inference: {tile: {size: [256, 256], overlap: 32}}}"),
+    ),
+    "SEG623": Entry(
+        "The recipe speaks of another task",
+        "What a network learns follows from its losses: the classes of pixels, of the middle of a "
+        "window (`target: centre`), of an image (`target: label`), or the disparity of a focal "
+        "stack. A recipe holds what is done for its task: `patches` is for patch classifiers, "
+        "`resized_crop` for classifiers of images, and images that are warped need a label map.",
+        bad=_spec(_LOSS, "recipe: {patches: {number: 8}}"),
+        good=_spec(_LOSS, "recipe: {augment: {flip: true}}"),
     ),
 }

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         return MACHINE
     script = build_one(args.spec, args) / f"{args.verb}.py"
     if not script.is_file():
-        why = "scripts are made for networks that label the pixels of one image and state losses"
+        why = "its losses say no task that scripts are made for (`segc explain losses`)"
         common.say(f"segc: {args.spec} has no {script.name}: {why}", None)
         return FAULT
     return call(script, args.rest)

@@ -6,7 +6,7 @@ warp (`warped`); where only scale, flip and crop are asked for, whole pixels are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,17 +36,17 @@ def knobs(augment: Augment) -> list[str]:
 
 def _line(knob: Knob) -> str:
     line = f"{knob.name} = {knob.value}  # {knob.comment}"
-    if len(line) <= WIDTH or not knob.value.startswith("{"):
+    if len(line) <= WIDTH or knob.value[0] not in "{(":
         return line
-    rows = "".join(f"    {pair},\n" for pair in knob.value[1:-1].split(", "))
-    return f"{knob.name} = {{  # {knob.comment}\n{rows}}}"
+    opening, closing = knob.value[0], knob.value[-1]
+    rows = "".join(f"    {item},\n" for item in knob.value[1:-1].split(", "))
+    return f"{knob.name} = {opening}  # {knob.comment}\n{rows}{closing}"
 
 
-def samples(augment: Augment) -> Code:
-    """The line of main() that makes the training samples."""
+def samples(augment: Augment, given: Sequence[str]) -> Code:
+    """The line of main() that makes the training samples; `given` comes before what is random."""
     named = [f"{k.field}={k.name}" for k in _knobs(augment)]
-    arguments = ["train_set", "args.crop", "args.resize", "args.seed", *named]
-    return Code(call("samples = Samples", arguments).lstrip())
+    return Code(call("samples = Samples", ["train_set", *given, *named]).lstrip())
 
 
 def inputs(augment: Augment, margin: int) -> list[str]:
@@ -75,6 +75,8 @@ def slots(augment: Augment, channels: int, margin: int) -> dict[str, Any]:
         "colour_input": channels == 3,
         "blur": augment.get("blur"),
         "mirrored": augment.get("flip"),
+        "turned": augment.get("quarter_turns"),
+        "resized_crop": augment.get("resized_crop"),
         "resized": _resized(augment),
         "rotated_some": _share(augment, "rotate") < 1,
         "blurred_some": _share(augment, "blur") < 1,
@@ -83,7 +85,6 @@ def slots(augment: Augment, channels: int, margin: int) -> dict[str, Any]:
     turn = "; the hue turns by at most `hue` of the circle" if jitter.get("hue") else ""
     return {
         **flags,
-        "make_samples": samples(augment),
         "augment_fields": [Code(f"{k.field}: {k.type}  # {k.comment}") for k in _knobs(augment)],
         "new_size": Code(_new_size(augment)),
         "needs_math": Code("yes" if augment.get("rotate") or augment.get("blur") else ""),
@@ -99,7 +100,7 @@ def _share(augment: Augment, key: str) -> float:
 
 def _knobs(augment: Augment) -> list[Knob]:
     found: list[Knob] = []
-    for make in (_size_knobs, _place_knobs, _colour_knobs):
+    for make in (_size_knobs, _window_knobs, _place_knobs, _colour_knobs):
         found += make(augment)
     return found
 
@@ -119,6 +120,18 @@ def _size_knobs(augment: Augment) -> list[Knob]:
         text = "of the random resize"
         found.append(Knob("scales", "tuple[float, ...]", _tuple(augment["scales"]), text))
     return found
+
+
+def _window_knobs(augment: Augment) -> list[Knob]:
+    window = augment.get("resized_crop")
+    if not window:
+        return []
+    area = "range of the window's share of the image"
+    ratio = "range of its width / height"
+    return [
+        Knob("area", "tuple[float, float]", _tuple(window["area"]), area),
+        Knob("ratio", "tuple[float, float]", _tuple(window["ratio"]), ratio),
+    ]
 
 
 def _place_knobs(augment: Augment) -> list[Knob]:

@@ -1,4 +1,4 @@
-"""The training harness of a semantic network: train.py, eval.py, predict.py and what they share.
+"""The training harness of a network: train.py, eval.py, predict.py and what they share.
 
 The templates are fixed text; what differs between networks is put into their slots as `Code`,
 which only this package makes. Nothing emitted imports segc.
@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any
 
 from segc.check import Checked
-from segc.dim import Domain
 from segc.emit import augment_code, recipe_code, schedule_code
 from segc.emit.inference_code import inference_slots
 from segc.emit.input_code import class_slots, input_slots, size_slots
@@ -19,24 +18,12 @@ from segc.emit.layouts_code import layouts_code
 from segc.emit.losses import arguments_of, border_weight, loss_slots, weighting
 from segc.emit.pieces import Code, import_line, prose
 from segc.emit.stages_code import stages_slots
+from segc.emit.tasks import TASKS, task_slots, windows_of
+from segc.facts import Facts, accepted_crop, facts_of
 from segc.ir import Graph
 from segc.read.loss_table import completed
-from segc.training import Facts, accepted_crop, facts_of
 
-FILES = (
-    "train.py",
-    "losses.py",
-    "eval.py",
-    "predict.py",
-    "inputs.py",
-    "data.py",
-    "sampling.py",
-    "inference.py",
-    "scoring.py",
-    "measures.py",
-    "checkpoints.py",
-    "runtime.py",
-)
+FILES = TASKS["labels"].files
 OPTIONAL = {"crf.py": "crf"}  # files that only some recipes use, and the slot that says so
 CHECKPOINT_NAMES = (
     "Keeper",
@@ -69,21 +56,31 @@ DEFAULT_RECIPE: dict[str, Any] = {
     "batch_size": 8,
     "input": {"channels": "rgb", "range": 1},
 }
+AUGMENT: dict[str, dict[str, Any]] = {  # where there is no recipe
+    "labels": {"scale": [0.5, 2.0], "flip": True},
+    "patches": {"flip": True},
+    "classes": {
+        "resized_crop": {"area": [0.08, 1.0], "ratio": [3 / 4, 4 / 3]},
+        "flip": True,
+    },
+    "stacks": {"flip": True},
+}
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 def harness_files(checked: Checked) -> dict[str, str]:
-    """The text of each file by its name: for a network that labels the pixels of an image.
+    """The text of each file by its name, for what the network learns (see `Facts.task`).
 
-    Such a network has one input [N, C, H, W] and at least one output [N, K, h, w]. Of another there
-    is losses.py alone, if it has losses.
+    Of a network that learns something else there is losses.py alone, if it has losses.
     """
     facts = facts_of(checked)
     if facts is None:
         return _losses_alone(checked)
     slots = _slots(checked, facts)
-    names = [*FILES, *(name for name, slot in OPTIONAL.items() if slots[slot])]
-    return {name: _render(f"{name}.j2", slots) for name in names}
+    names = [*TASKS[facts.task].files]
+    if facts.task == "labels":
+        names += [name for name, slot in OPTIONAL.items() if slots[slot]]
+    return {name: _render(name, slots, facts.task) for name in names}
 
 
 def _losses_alone(checked: Checked) -> dict[str, str]:
@@ -94,7 +91,7 @@ def _losses_alone(checked: Checked) -> dict[str, str]:
     losses = {name: completed(loss) for name, loss in graph.losses.items()}
     slots = loss_slots(losses, frozenset(graph.outputs), len(graph.outputs) == 1, harness=False)
     title = prose(graph.title or graph.name, 70)
-    return {"losses.py": _render("losses.py.j2", {"title": title, **slots})}
+    return {"losses.py": _render("losses.py", {"title": title, **slots})}
 
 
 # --- slots ----------------------------------------------------------------------------------
@@ -109,28 +106,30 @@ def complete_recipe(checked: Checked, facts: Facts) -> dict[str, Any]:
     if not stated.get("max_steps") and not stated.get("epochs"):
         recipe["epochs"] = 50
     if recipe.get("crop"):  # other parameters may have changed what is accepted
-        recipe["crop"] = list(accepted_crop(checked.domain, facts, *recipe["crop"]))
+        recipe["crop"] = list(accepted_crop(facts.domain, facts, *recipe["crop"]))
     recipe["stages"] = [
         {
             **stage,
-            "crop": stage["crop"] and list(accepted_crop(checked.domain, facts, *stage["crop"])),
+            "crop": stage["crop"] and list(accepted_crop(facts.domain, facts, *stage["crop"])),
         }
         for stage in recipe.get("stages") or ()
     ]
     if len(recipe.get("classes") or ()) != max(2, facts.outputs):
         recipe["classes"] = None
     if not stated:
-        recipe["crop"] = list(_crop_for(checked.domain, facts, 256, 256))
-        recipe["augment"] = {"scale": [0.5, 2.0], "flip": True}
+        recipe["crop"] = list(_crop_for(facts, 256, 256))
+        recipe["augment"] = AUGMENT[facts.task]
         if facts.channels == 3:
             recipe["normalize"] = IMAGENET
+    if facts.task in ("patches", "classes") and not recipe.get("crop"):
+        recipe["crop"] = list(_crop_for(facts, 224, 224))
     return recipe
 
 
-def _crop_for(domain: Domain, facts: Facts, height: int, width: int) -> tuple[int, int]:
+def _crop_for(facts: Facts, height: int, width: int) -> tuple[int, int]:
     """The smallest accepted crop whose output is at least this large."""
     lost = 2 * (facts.margin or 0)
-    return accepted_crop(domain, facts, height + lost, width + lost)
+    return accepted_crop(facts.domain, facts, height + lost, width + lost)
 
 
 def complete_losses(checked: Checked, facts: Facts) -> dict[str, dict[str, Any]]:
@@ -139,7 +138,8 @@ def complete_losses(checked: Checked, facts: Facts) -> dict[str, dict[str, Any]]
     for loss in stated.values():
         weights = loss.get("class_weights")
         if isinstance(weights, list) and len(weights) != facts.outputs:
-            loss["class_weights"] = "median_frequency"  # those of the spec are for other classes
+            # Those of the spec are for other classes.
+            loss["class_weights"] = None if facts.task == "classes" else "median_frequency"
     if stated:
         return stated
     kind = "cross_entropy" if facts.outputs > 1 else "binary_cross_entropy"
@@ -155,22 +155,25 @@ def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
         "model": Code(graph.name),
         **input_slots(facts, recipe),
         **class_slots(facts, recipe, losses),
-        **size_slots(checked.domain, facts),
+        **size_slots(facts.domain, facts),
         **_output_slots(graph.outputs, facts),
         **loss_slots(losses, facts.coarse, len(graph.outputs) == 1, harness=True),
         **_training_slots(graph, recipe, losses, facts),
-        **_border_slots(losses),
+        **_batch_slots(losses, facts),
         **inference_slots(recipe, facts, import_line),
+        **task_slots(facts, recipe, losses),
         "layouts": layouts_code(graph.layouts),
-        "trial_crop": Code(str(_crop_for(checked.domain, facts, TRIAL_SIZE, TRIAL_SIZE))),
+        "trial_crop": Code(str(_crop_for(facts, TRIAL_SIZE, TRIAL_SIZE))),
     }
 
 
 def _output_slots(outputs: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
-    call = "model(padded)"
-    if len(outputs) > 1:
-        call = f'model(padded)["{facts.main}"]'
-    return {"call": Code(call), "strided": Code("yes") if facts.margin is None else ""}
+    pick = f'["{facts.main}"]' if len(outputs) > 1 else ""
+    return {
+        "call": Code(f"model(padded){pick}"),
+        "pick": Code(pick),
+        "strided": Code("yes") if facts.margin is None else "",
+    }
 
 
 def _training_slots(
@@ -185,6 +188,7 @@ def _training_slots(
     augment = recipe.get("augment") or {}
     stages = stages_slots(graph, recipe, losses)
     margin = facts.margin or 0
+    layout = ", memory_format=torch.channels_last" if TASKS[facts.task].flat else ""
     stdlib = [
         "import argparse",
         *(["import json"] if counted else []),
@@ -204,11 +208,11 @@ def _training_slots(
     return {
         "stdlib": Code("\n".join(stdlib)),
         "own_imports": _own_imports(facts, weights, "IGNORE" in stages["accumulate"], graph.name),
-        "knobs": recipe_code.knobs(recipe, weights),
+        "knobs": recipe_code.knobs(recipe, weights, windows_of(facts, recipe)),
         **schedule_code.slots(recipe),
         "groups": Code(recipe_code.GROUPS) if grouped else "",
         "group_rate": Code('lr * group["factor"]' if grouped else "lr"),
-        "recompute_bn": Code(recipe_code.RECOMPUTE_BN) if recipe.get("recompute_bn") else "",
+        "recompute_bn": recipe_code.recompute_bn(layout) if recipe.get("recompute_bn") else "",
         "class_weights": recipe_code.class_weights(weights) if counted else "",
         "weights_line": Code(_weights_line(weights)) if weights else "",
         "pass_weights": Code("".join(f", {_ARGUMENTS[name]}" for name in arguments_of(losses))),
@@ -225,10 +229,11 @@ def _training_slots(
 _ARGUMENTS = {"weights": "job.weights", "borders": "borders"}  # what train.py gives total_loss
 
 
-def _border_slots(losses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """How the weights near borders travel from sampling.py, which makes them, to the loss."""
-    names = ["images", "masks", "picked"]
-    types, text = ["Tensor", "Tensor", "list[int]"], "Images, label maps, numbers of the images"
+def _batch_slots(losses: Mapping[str, Mapping[str, Any]], facts: Facts) -> dict[str, Any]:
+    """What a batch holds. Weights near borders come from sampling.py, which makes them."""
+    task = TASKS[facts.task]
+    names, types = [*task.batch, "picked"], ["Tensor", "Tensor", "list[int]"]
+    text = f"{', '.join(task.batch_text)}, numbers of the {'images' if task.flat else 'stacks'}"
     borders = border_weight(losses) is not None
     if borders:
         names, types = [*names, "borders"], [*types, "Tensor"]
@@ -252,6 +257,7 @@ def _own_imports(facts: Facts, weights: Any, ignore: bool, model: str) -> list[C
     inputs = ["accepted_size", "accepts"]
     inputs += ["IGNORE"] if ignore else []
     inputs += ["MARGIN"] if facts.margin else []
+    inputs += ["UNIT"] if facts.task == "stacks" else []
     return [
         import_line("checkpoints", CHECKPOINT_NAMES),
         import_line("data", data),
@@ -270,8 +276,10 @@ def _weights_line(weights: Any) -> str:
     return "weights = torch.tensor(CLASS_WEIGHTS, device=device)"
 
 
-def _render(name: str, slots: Mapping[str, Any]) -> str:
-    return str(_environment().get_template(name).render(slots))
+def _render(name: str, slots: Mapping[str, Any], task: str = "") -> str:
+    """The task's own template of a file, or the one that all share."""
+    template = _environment().select_template([f"{task}/{name}.j2", f"{name}.j2"])
+    return str(template.render(slots))
 
 
 @cache

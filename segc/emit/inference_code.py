@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from segc.emit.pieces import WIDTH, Code, call, number
-from segc.training import Facts
+from segc.facts import Facts
 
 
 def _offered(recipe: Mapping[str, Any], facts: Facts) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from segc.dim import Dim, DimLike, Domain, symbols
 from segc.emit.pieces import Code, block, joined, lit, number
-from segc.training import Facts
+from segc.facts import Facts
 
 CONSTRAINT_WORDS = ("floor", "ceil", "min", "max", "in", "or", "and", "not")
 
@@ -20,6 +20,7 @@ def input_slots(facts: Facts, recipe: Mapping[str, Any]) -> dict[str, Any]:
     if facts.channels not in (1, 3):
         name = f"{facts.channels} channels"
     words = f"{name}, 0 to {white}"
+    stack = [str(facts.slices)] if facts.slices else []
     if norm:
         words += ", minus MEAN" + (", over STD" if norm.get("std") else "")
     return {
@@ -29,13 +30,15 @@ def input_slots(facts: Facts, recipe: Mapping[str, Any]) -> dict[str, Any]:
         "std": Code(_tuple(norm["std"])) if norm.get("std") else "",
         "range_text": Code(f"{name}, 0 to {white}"),
         "input_text": Code(words),
-        "to_input": Code(_to_input(order == "bgr", white, norm)),
+        "input_shape": Code(", ".join([*stack, str(facts.channels), "H", "W"])),
+        "slices": Code(str(facts.slices)),
+        "to_input": Code(_to_input(order == "bgr", white, norm, -3 if facts.slices else 0)),
         "pad_text": Code("MEAN" if norm else "black"),
     }
 
 
-def _to_input(swapped: bool, white: int, norm: Mapping[str, Any]) -> str:
-    value = "image.flip(0).float()" if swapped else "image.float()"
+def _to_input(swapped: bool, white: int, norm: Mapping[str, Any], axis: int) -> str:
+    value = f"image.flip({axis}).float()" if swapped else "image.float()"
     value += " / 255" if white == 1 else ""
     if not norm:
         return f"    return {value}"
@@ -57,7 +60,7 @@ def class_slots(
     names = recipe.get("classes")
     return {
         "classes": Code(str(2 if binary else facts.outputs)),
-        "ignore": Code(str(next(iter(losses.values()))["ignore_index"])),
+        "ignore": Code(str(next(iter(losses.values())).get("ignore_index", 255))),
         "class_names": Code(block("CLASS_NAMES", [lit(n) for n in names])) if names else "",
         "labels": Code("probabilities[:, 0] > 0.5" if binary else "probabilities.argmax(1)"),
     }

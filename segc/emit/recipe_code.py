@@ -39,7 +39,7 @@ def class_weights(how: str) -> Code:
 
 # --- batch norm -----------------------------------------------------------------------------
 
-RECOMPUTE_BN = '''\
+_RECOMPUTE_BN = '''\
 @torch.no_grad()
 def recompute_batch_norm(
     network: nn.Module, samples: Samples, batch: int, device: torch.device, amp: str
@@ -62,9 +62,14 @@ def recompute_batch_norm(
         if isinstance(sample, Stop):
             raise sample
         with autocast(device, amp):
-            network(sample[0].to(device, memory_format=torch.channels_last))
+            network(sample[0].to(device{layout}))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum'''
+
+
+def recompute_bn(layout: str) -> Code:
+    """`recompute_batch_norm`; `layout` is the argument of `to` that says how maps are stored."""
+    return Code(_RECOMPUTE_BN.format(layout=layout))
 
 
 # --- optimizer, groups ----------------------------------------------------------------------
@@ -104,9 +109,15 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]'''
 
 
-def knobs(recipe: Mapping[str, Any], weights: Sequence[float] | str | None) -> Code:
-    """The constants at the top of train.py, each with its unit or reason."""
+def knobs(
+    recipe: Mapping[str, Any], weights: Sequence[float] | str | None, windows: int = 0
+) -> Code:
+    """The constants at the top of train.py, each with its unit or reason.
+
+    windows: how many a patch classifier draws from an image; 0 for other networks.
+    """
     lines = _length_knobs(recipe) + _rate_knobs(recipe)
+    lines += [f"PATCHES = {windows}  # windows drawn from each image of a batch"] if windows else []
     lines += augment_code.knobs(recipe.get("augment") or {})
     if recipe.get("accumulate", 1) > 1:
         about = "parts a batch is taken in; their gradients are added"
@@ -120,7 +131,7 @@ def knobs(recipe: Mapping[str, Any], weights: Sequence[float] | str | None) -> C
         lines += _group_rows(recipe["groups"])
     text = "\n".join(lines)
     if isinstance(weights, (list, tuple)):
-        text += "\n" + block("CLASS_WEIGHTS", [number(w) for w in weights], "by class id")
+        text += "\n" + block("CLASS_WEIGHTS", [number(float(w)) for w in weights], "by class id")
     return Code(text)
 
 

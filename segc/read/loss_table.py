@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from segc.read.recipe_table import REQUIRED, Field, section_schema
+from segc.read.recipe_schema import section_schema
+from segc.read.recipe_table import REQUIRED, Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,7 @@ class LossKind:
     """One loss. `fields` are its keys; the first has its name and names the output it reads.
 
     channels: how many that output has: "classes" (two or more, one a class), "one" or "any".
-    `dense` losses compare with a map of numbers, which `total_loss` takes by the name in `target`;
-    there is no data set of such maps, so that train.py is not emitted for them.
+    `dense` losses compare with a map of numbers, which `total_loss` takes by the name in `target`.
     """
 
     title: str
@@ -65,10 +65,10 @@ LOSSES: dict[str, LossKind] = {
             "cross_entropy": Field("output", "output with one channel a class"),
             "target": Field(
                 "word",
-                "what it is compared with: the label map, or the label of its centre pixel (the "
-                "output is then [N, K])",
+                "what it is compared with: the label map; the label of its centre pixel; or the "
+                "class of the image (for both the output is [N, K])",
                 "mask",
-                choices=("mask", "centre"),
+                choices=("mask", "centre", "label"),
             ),
             **_COMMON,
             "class_weights": _CLASS_WEIGHTS,
@@ -176,7 +176,8 @@ LOSSES: dict[str, LossKind] = {
         "squared difference to a map of numbers",
         "The sum over the values of (output - target)^2, divided as `reduction` says. With "
         "`minimum`, values whose target is below it are left out. `total_loss` in losses.py takes "
-        "the target under its name; there is no data set of such maps, so the loop is yours.",
+        "the target under its name. Scripts are made for the disparity of a focal stack, "
+        "[N, S, C, H, W] to [N, 1, H, W]; for another map of numbers the loop is yours.",
         "any",
         {
             "squared_error": Field("output", "output of any shape"),

@@ -16,6 +16,12 @@ from segc.read.yaml import Mapping_, Scalar, YNode
 TAKEN = frozenset(("output", "mask", "weights", "borders", "torch", "F", "Tensor"))
 # There is one label map, one set of class weights, one map of border weights.
 _SHARED = ("ignore_index", "class_weights", "border_weight")
+# Keys that mean nothing where the label is that of the whole image.
+_OF_PIXELS = {
+    "ignore_index": "ignored pixels",
+    "border_weight": "borders",
+    "resize": "map that could be resized",
+}
 
 
 def read_losses(
@@ -87,6 +93,14 @@ def _check_together(kind: str, name: str, values: Mapping[str, Any], reader: Rea
             clash("border_weight", "the label of one pixel has no borders", "leave it out")
         if sampled:
             clash("resize", "the label of one pixel is not resized", "leave it out")
+    elif target == "label":
+        for key, text in _OF_PIXELS.items():
+            if values[key] != LOSSES[kind].fields[key].default:
+                clash(key, f"the class of an image has no {text}", "leave it out")
+        if isinstance(values["class_weights"], str):
+            clash("class_weights", "classes of images are not counted", "give one weight a class")
+        if values["reduction"] not in ("mean", "sum"):
+            clash("reduction", "there is one label an image", "`mean` or `sum`")
     elif values.get("border_weight") and sampled:
         hint = "leave one of them out"
         clash("resize", "border weights belong to the full label map, not to a sampled one", hint)

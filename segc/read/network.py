@@ -63,7 +63,7 @@ def build_graph(
         param_docs={name: p.doc for name, p in spec.params.items() if p.doc},
         inits=_inits(top["init"], env, report) if "init" in top else {},
         losses=_losses(top, outputs, env, report),
-        recipe=_recipe(top, report),
+        recipe=_recipe(top, env, report),
         file=file,
         loc=spec.loc,
     )
@@ -84,12 +84,12 @@ def _losses(
     return read_losses(top["losses"], report, tuple(outputs), env)
 
 
-def _recipe(top: Mapping[str, YNode], report: Report) -> Mapping[str, Any]:
+def _recipe(top: Mapping[str, YNode], env: Mapping[str, Any], report: Report) -> Mapping[str, Any]:
     if "recipe" not in top:
         return {}
     from segc.read.recipe import read_recipe
 
-    return read_recipe(top["recipe"], report)
+    return read_recipe(top["recipe"], report, env)
 
 
 def _text(node: YNode | None) -> str:

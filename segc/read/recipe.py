@@ -12,7 +12,8 @@ from typing import Any
 from segc.diag import Report, did_you_mean
 from segc.loc import Loc
 from segc.read.names import check_identifier, check_local
-from segc.read.recipe_table import RECIPE, REQUIRED, Field, recipe_schema
+from segc.read.recipe_schema import recipe_schema
+from segc.read.recipe_table import RECIPE, REQUIRED, Field
 from segc.read.values import ValueFault, number
 from segc.read.yaml import Mapping_, Scalar, Sequence_, YNode
 
@@ -27,18 +28,46 @@ class Data(dict[str, Any]):
         self.locs = dict(locs)
 
 
-def read_recipe(node: YNode, report: Report) -> Data:
-    """Plain data of `recipe:`; sections that are given are complete, others are absent."""
-    reader = Reader(report)
-    found = reader.section(node, RECIPE, "`recipe`", "")
-    found = {key: value for key, value in found.items() if value is not None}
-    _one_length(found, "", reader)
-    _check_milestones(found, "", reader)
-    for index, stage in enumerate(found.get("stages") or ()):
-        _one_length(stage, f"stages.{index}.", reader)
-        _check_milestones(stage, f"stages.{index}.", reader)
-    _check_augment(found.get("augment") or {}, reader.locs, report)
+def read_recipe(node: YNode, report: Report, env: Mapping[str, Any] | None = None) -> Data:
+    """Plain data of `recipe:`; sections that are given are complete, others are absent.
+
+    env: the parameters, for `when`; cases whose `when` is true have replaced what they state.
+    """
+    reader = Reader(report, env)
+    found = _stated(reader.section(node, RECIPE, "`recipe`", ""))
+    cases = found.pop("cases", {})
+    _check_recipe(found, "", reader)
+    for name, values in cases.items():
+        case = _stated(values)
+        true = case.pop("when", False)
+        _check_recipe(case, f"cases.{name}.", reader)
+        if true:
+            _apply(case, f"cases.{name}.", found, reader.locs)
     return Data(found, reader.locs)
+
+
+def _stated(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if value is not None}
+
+
+def _apply(case: Mapping[str, Any], path: str, found: dict[str, Any], locs: dict[str, Loc]) -> None:
+    """Put what a case states, and its places, into the recipe."""
+    for key in ("max_steps", "epochs"):
+        if case.keys() & {"max_steps", "epochs"}:  # one length replaces the other
+            found.pop(key, None)
+    found.update(case)
+    moved = {p.removeprefix(path): loc for p, loc in locs.items() if p.startswith(path)}
+    locs.update(moved)
+
+
+def _check_recipe(found: Mapping[str, Any], path: str, reader: Reader) -> None:
+    """Keys that contradict each other, in a recipe or one of its cases."""
+    _one_length(found, path, reader)
+    _check_milestones(found, path, reader)
+    for index, stage in enumerate(found.get("stages") or ()):
+        _one_length(stage, f"{path}stages.{index}.", reader)
+        _check_milestones(stage, f"{path}stages.{index}.", reader)
+    _check_augment(found.get("augment") or {}, path, reader)
 
 
 def _one_length(section: Mapping[str, Any], path: str, reader: Reader) -> None:
@@ -49,15 +78,20 @@ def _one_length(section: Mapping[str, Any], path: str, reader: Reader) -> None:
         reader.report.error("SEG603", text, place, hint="keep one")
 
 
-def _check_augment(values: Mapping[str, Any], locs: Mapping[str, Loc], report: Report) -> None:
-    ranges = {"scale": values.get("scale"), "blur.sigma": (values.get("blur") or {}).get("sigma")}
-    for path, given in ranges.items():
+_RANGES = ("scale", "blur.sigma", "resized_crop.area", "resized_crop.ratio")
+
+
+def _check_augment(values: Mapping[str, Any], path: str, reader: Reader) -> None:
+    for name in _RANGES:
+        section, _, key = name.rpartition(".")
+        given = ((values.get(section) or {}) if section else values).get(key)
         if given and given[0] > given[1]:
-            text = f"`{path.rpartition('.')[2]}` is [smallest, largest]"
-            report.error("SEG105", text, locs.get(f"augment.{path}"), hint="swap the numbers")
+            place = reader.locs.get(f"{path}augment.{name}")
+            text = f"`{key}` is [smallest, largest]"
+            reader.report.error("SEG105", text, place, hint="swap the numbers")
     if values.get("scale") and values.get("scales"):
-        place = locs.get("augment.scales")
-        report.error("SEG603", "both `scale` and `scales` are given", place, hint="keep one")
+        place = reader.locs.get(f"{path}augment.scales")
+        reader.report.error("SEG603", "both `scale` and `scales` are given", place, hint="keep one")
 
 
 def _check_milestones(section: Mapping[str, Any], path: str, reader: Reader) -> None:
@@ -121,6 +155,11 @@ class Reader:
                 self.section(item, f.fields, f"`{name}`", f"{path}.{number}.")
                 for number, item in enumerate(self.items(node, name))
             ]
+        if f.kind == "named":
+            return {
+                key.text: self.section(item, f.fields, f"`{key.text}`", f"{path}.{key.text}.")
+                for key, item in self.mapping(node, f"`{name}`")
+            }
         if f.kind == "weights" and isinstance(node, Scalar):
             word = self.word(node, f, name)
             return None if word == "none" else word

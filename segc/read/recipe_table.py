@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +17,9 @@ class Field:
     (list of texts), values (names with plain values); ints and numbers (lists, of `count` values if
     given); sides (an int, or two); weights (a word of `choices` or a list of numbers); when (an
     expression over the parameters); section (a mapping of `fields`; a bare number gives those named
-    in `short`), sections (a list of them), one_of (a mapping with exactly one of `fields`, each a
-    section). `min` is inclusive, `above` exclusive; both hold for every number.
+    in `short`), sections (a list of them), named (a mapping of them), one_of (a mapping with
+    exactly one of `fields`, each a section). `min` is inclusive, `above` exclusive; both hold for
+    every number.
     """
 
     kind: str
@@ -140,6 +140,18 @@ AUGMENT = {
         },
     ),
     "flip": Field("bool", "mirror half of the images left to right", False),
+    "quarter_turns": Field("bool", "turn by a random multiple of 90 degrees", None),
+    "resized_crop": Field(
+        "section",
+        "classifiers: a window of random area and shape, brought to the crop",
+        None,
+        fields={
+            "area": Field(
+                "numbers", "range of its share of the image", [0.08, 1.0], 0, max=1, count=2
+            ),
+            "ratio": Field("numbers", "range of width / height", [3 / 4, 4 / 3], above=0, count=2),
+        },
+    ),
     "color_jitter": Field(
         "section",
         "factors within 1 - x to 1 + x, in random order; hue turns by a share of the circle",
@@ -295,98 +307,25 @@ RECIPE: dict[str, Field] = {
         None,
         fields=STAGE,
     ),
+    "patches": Field(
+        "section",
+        "patch classifiers: the windows a batch has of each image",
+        None,
+        fields={
+            "number": Field("int", "windows of an image", 16, min=1),
+            "balanced": Field("bool", "the classes of an image are equally likely", True),
+        },
+        short=("number",),
+    ),
     "classes": Field("names", "names of the classes, in the order of their ids", None),
     "inference": Field(
         "section", "what eval.py and predict.py offer beyond one pass", None, fields=INFERENCE
     ),
 }
-
-
-# --- JSON Schema ----------------------------------------------------------------------------
-
-
-def recipe_schema() -> dict[str, Any]:
-    """JSON Schema of `recipe:`."""
-    return section_schema(RECIPE)
-
-
-def section_schema(fields: Mapping[str, Field]) -> dict[str, Any]:
-    """JSON Schema of a mapping with these keys."""
-    required = [name for name, f in fields.items() if f.default is REQUIRED]
-    schema: dict[str, Any] = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {name: _field_schema(f) for name, f in fields.items()},
-    }
-    return schema | ({"required": required} if required else {})
-
-
-def _field_schema(f: Field) -> dict[str, Any]:
-    return {"description": f.doc, **_kind_schema(f)}
-
-
-def _kind_schema(f: Field) -> dict[str, Any]:
-    bounds = {"minimum": f.min, "exclusiveMinimum": f.above, "maximum": f.max}
-    limits = {key: bound for key, bound in bounds.items() if bound is not None}
-    number = {"type": "integer" if f.kind in ("int", "ints", "sides") else "number", **limits}
-    length = {"minItems": f.count, "maxItems": f.count} if f.count else {"minItems": 1}
-    numbers = {"type": "array", "items": number, **length}
-    match f.kind:
-        case "int" | "number":
-            return number
-        case "ints" | "numbers":
-            return numbers
-        case "sides":
-            pair = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
-            return {"oneOf": [number, pair]}
-        case "bool":
-            return {"type": "boolean"}
-        case "word":
-            return {"enum": list(f.choices)}
-        case "weights":
-            return {"oneOf": [{"enum": list(f.choices)}, numbers]}
-        case "text" | "output":
-            return {"type": "string"}
-        case "values":
-            return {"type": "object", "additionalProperties": {"type": [*_PLAIN, "array"]}}
-        case "identifier":
-            return {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_]{0,62}$"}
-        case "when":
-            return {"type": ["boolean", "string"]}
-        case "names":
-            return {"type": "array", "items": {"type": "string"}}
-        case "sections":
-            return {"type": "array", "items": section_schema(f.fields)}
-        case "section":
-            return _short_schema(f)
-    return _one_of_schema(f)
-
-
-def _short_schema(f: Field) -> dict[str, Any]:
-    """A section, or the number that stands for the fields in `short`."""
-    section = section_schema(f.fields)
-    if not f.short:
-        return section
-    tightest = min((f.fields[name] for name in f.short), key=lambda one: one.max or math.inf)
-    return {"oneOf": [_kind_schema(tightest), section]}
-
-
-_PLAIN = ("number", "boolean", "string")
-
-
-def _one_of_schema(f: Field) -> dict[str, Any]:
-    bare = [
-        name
-        for name, section in f.fields.items()
-        if all(inner.default is not REQUIRED for inner in section.fields.values())
-    ]
-    single = [
-        {
-            "type": "object",
-            "additionalProperties": False,
-            "required": [name],
-            "properties": {name: _field_schema(section)},
-        }
-        for name, section in f.fields.items()
-    ]
-    return {"oneOf": [*([{"enum": bare}] if bare else []), *single]}
+RECIPE["cases"] = Field(
+    "named",
+    "by name: `when`, an expression over the parameters, and what replaces the recipe's keys where "
+    "it is true",
+    None,
+    fields={"when": Field("when", "an expression over the parameters"), **RECIPE},
+)

@@ -20,6 +20,8 @@ def check_unread(spec: Spec, report: Report) -> None:
     sections = [spec.top[name][1] for name in READERS if name in spec.top]
     if "losses" in spec.top:
         sections += _conditions(spec.top["losses"][1])
+    if "recipe" in spec.top:
+        sections += _cases(spec.top["recipe"][1])
     words = _words([*sections, *_values(spec.layers)])
     _report(spec.params, words, "the spec", report)
     for block in spec.blocks.values():
@@ -51,10 +53,16 @@ def _values(layers: Iterable[LayerDecl]) -> Iterator[YNode]:
 
 
 def _conditions(losses: YNode) -> Iterator[YNode]:
-    """The `when` of each loss; its other keys are no expressions."""
+    """The `when` of each loss, or case of a recipe; the other keys are no expressions."""
     for _, loss in losses.entries if isinstance(losses, Mapping_) else ():
         if isinstance(loss, Mapping_):
             yield from (value for key, value in loss.entries if key.text == "when")
+
+
+def _cases(recipe: YNode) -> Iterator[YNode]:
+    for key, cases in recipe.entries if isinstance(recipe, Mapping_) else ():
+        if key.text == "cases":
+            yield from _conditions(cases)
 
 
 def _words(nodes: Iterable[YNode]) -> Iterator[str]:

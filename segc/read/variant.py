@@ -1,10 +1,11 @@
 """`extends`: a variant states only what differs; the two documents are merged key by key.
 
 `params`, `outputs`, `losses`, `init`, `blocks` and `weights` merge by name; `recipe` by key, and
-by key again inside it; a parameter given as a plain value changes the default and keeps range and
-choices. `layers` merge by name: an entry with op, block or use replaces the layer, one without
-changes the keys it states, `{remove: true}` drops it, a new one goes to the end or `after:`
-another. Block files of both are used. `name:` with nothing behind it removes an entry.
+by key again inside it, and inside each of its `cases`; a parameter given as a plain value changes
+the default and keeps range and choices. `layers` merge by name: an entry with op, block or use
+replaces the layer, one without changes the keys it states, `{remove: true}` drops it, a new one
+goes to the end or `after:` another. Block files of both are used. `name:` with nothing behind it
+removes an entry.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _by_name(base: Mapping_, variant: Mapping_, report: Report, inner: bool) -> 
             _forget(key, entries, report)
             continue
         if inner and old is not None and not _another(key, old[1], value):
-            value = _inner(old[1], value, report)
+            value = _inner(old[1], value, report, deep=key.text == "cases")
         entries[key.text] = (key, value)
     return Mapping_(tuple(entries.values()), base.loc)
 
@@ -74,11 +75,12 @@ def _another(key: Scalar, old: YNode, value: YNode) -> bool:
     return not _by_key(old).keys() & _by_key(value).keys()
 
 
-def _inner(old: YNode, value: YNode, report: Report) -> YNode:
+def _inner(old: YNode, value: YNode, report: Report, deep: bool = False) -> YNode:
+    """An entry merged key by key; with `deep`, what these keys hold too."""
     if not isinstance(old, Mapping_):
         return value
     if isinstance(value, Mapping_):
-        return _by_name(old, value, report, inner=False)
+        return _by_name(old, value, report, inner=deep)
     entries = _by_key(old)
     if "type" not in entries and "default" not in entries:
         return value

@@ -1,7 +1,7 @@
 """layer that changes nothing => nothing
 
-A crop of a map to its own size, a resize to the size it has, a permutation in order return their
-operand for every input the network accepts. Exact; it lets other rules see what lies behind.
+The operator `identity`, and a crop of a map to its own size, return their operand for every input
+the network accepts. Exact; it lets other rules see what lies behind.
 """
 
 from __future__ import annotations

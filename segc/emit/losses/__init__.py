@@ -17,6 +17,7 @@ from segc.emit.pieces import WIDTH, Code, block, call, number
 from segc.read.loss_table import LOSSES
 
 Losses = Mapping[str, Loss]
+_SHAPES = "Maps of logits are [N, K, H, W], label maps [N, H, W]."
 
 
 def loss_slots(
@@ -39,6 +40,7 @@ def loss_slots(
     parts.append(_total(losses, functions, names, single))
     body = "\n\n\n".join(parts)
     return {
+        "loss_shapes": Code(_SHAPES),
         "loss_body": Code(body),
         "loss_imports": _imports(body, harness),
         "loss_constants": Code("\n".join(_constants(losses, body, harness))),
@@ -130,7 +132,7 @@ def _constants(losses: Losses, body: str, harness: bool) -> list[str]:
     weights = weighting(losses)
     if isinstance(weights, list) and not harness:  # else train.py has them
         about = "of the classes, for `weights` of total_loss"
-        lines.append(block("CLASS_WEIGHTS", [number(w) for w in weights], about))
+        lines.append(block("CLASS_WEIGHTS", [number(float(w)) for w in weights], about))
     border = border_weight(losses)
     if border:
         lines.append(f"BORDER_WEIGHT = {number(border['w0'])}  # between two objects that touch")

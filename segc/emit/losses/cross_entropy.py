@@ -7,6 +7,8 @@ from segc.emit.losses.pieces import Function, Loss, counted, definition, divided
 
 def function(name: str, loss: Loss, coarse: frozenset[str]) -> Function:
     """The source of one `cross_entropy`; `coarse` names the outputs smaller than the labels."""
+    if loss["target"] == "label":
+        return _of_images(name, loss)
     arguments = ["mask"]
     arguments += ["weights"] if counted(loss) else []
     arguments += ["borders"] if loss["border_weight"] else []
@@ -84,3 +86,21 @@ def _weight(loss: Loss) -> list[str]:
         "(weights[mask.where(valid, 0)] + borders)" if borders else "weights[mask.where(valid, 0)]"
     )
     return ["    valid = mask != IGNORE", f"    weight = {both} * valid"]
+
+
+def _of_images(name: str, loss: Loss) -> Function:
+    """One label an image; all of them count."""
+    weighted, total = counted(loss), loss["reduction"] == "sum"
+    arguments = ["labels", *(["weights"] if weighted else [])]
+    given = ", ".join(["logits.float()", *arguments, *(['reduction="sum"'] if total else [])])
+    divided = "Their sum, divided by nothing." if total else "Their mean."
+    if weighted and not total:
+        divided = "Their sum divided by the sum of their weights."
+    doc = "Cross entropy of the classes of images."
+    more = f"Each is weighted by its class. {divided}" if weighted else divided
+    lines = [f"    return F.cross_entropy({given})"]
+    return Function(
+        definition(name, ["logits", *arguments], (doc, more), lines),
+        (loss["output"],),
+        tuple(arguments),
+    )
