@@ -449,6 +449,20 @@ def test_windows_of_random_area_and_shape(modules: dict[str, SimpleNamespace]) -
     assert sampling.random_size(300, 10, (1, 1), ratio, rng) == (13, 10)
 
 
+@pytest.mark.parametrize("crop", [7, [32], ["a", 3], [-1, 4], [1 << 20, 32], "32"])
+def test_a_checkpoint_says_no_nonsense(
+    crop: Any, work: Path, runs: dict[str, Path], nets: dict[str, Path], runner: Runner
+) -> None:
+    found = {"weights": state(runs["classes"] / "last.pt")["weights"], "settings": {"crop": crop}}
+    torch.save(found, work / "odd.pt")
+    status, text = runner.run(nets["classes"], "eval.py", "--weights", work / "odd.pt")
+    assert status == 2 and "is not a height and a width: use --crop H W" in text, text
+    unit = {"weights": state(runs["stacks"] / "last.pt")["weights"], "settings": {"unit": "x"}}
+    torch.save(unit, work / "odd.pt")
+    status, text = runner.run(nets["stacks"], "eval.py", "--weights", work / "odd.pt")
+    assert status == 2 and "is not the disparity of a step: use --unit U" in text, text
+
+
 def test_the_middle_is_224_of_256(modules: dict[str, SimpleNamespace]) -> None:
     sampling = modules["classes"].sampling
     image = torch.zeros(3, 256, 341, dtype=torch.uint8)

@@ -60,6 +60,7 @@ class Task:
     options: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     losses: str = ""  # shapes, for the head of losses.py
+    too_large: str = "use --resize H W"  # the way out where no size fits an image
     flat: bool = True  # one image is [C, H, W]
 
     @property
@@ -109,6 +110,7 @@ TASKS = {
         totals=("totals", "The counts"),
         view="args.crop",
         losses="Logits are [N, K], classes [N].",
+        too_large="use a smaller --crop",
     ),
     "stacks": Task(
         (*_FIRST, "scoring.py", *_LAST),
@@ -120,6 +122,7 @@ TASKS = {
         options=(_UNIT,),
         settings=('"unit": args.unit',),
         losses="Both maps are [N, 1, H, W].",
+        too_large="scale it down first",
         flat=False,
     ),
 }
@@ -144,6 +147,7 @@ def task_slots(
         "y": Code(task.batch[1]),
         "layout": Code(", memory_format=torch.channels_last" if task.flat else ""),
         "as_index": Code(".long()" if facts.task != "stacks" else ""),
+        "too_large": Code(task.too_large),
         "totals": Code(task.totals[0]),
         "totals_text": Code(task.totals[1]),
         "balanced": Code("yes" if patches["balanced"] else ""),
