@@ -45,7 +45,7 @@ def accepted_size(height: int, width: int) -> tuple[int, int]:
     for down, right in product(near, near):
         if accepts(height + down, width + right):
             return height + down, width + right
-    raise Stop(f"the network takes no image of {height} x {width} or larger: use --resize H W")
+    raise Stop(f"the network takes no image of {height} x {width} or larger: scale it down first")
 
 
 def mirror(length: int, before: int, after: int) -> Tensor:

@@ -45,16 +45,17 @@ def accepted_size(height: int, width: int) -> tuple[int, int]:
     for down, right in product(near, near):
         if accepts(height + down, width + right):
             return height + down, width + right
-    raise Stop(f"the network takes no image of {height} x {width} or larger: use --resize H W")
+    raise Stop(f"the network takes no image of {height} x {width} or larger: use a smaller --crop")
 
 
 def view_of(given: Any) -> tuple[int, int]:
     """The height and width to look at: `given`, or where that is None VIEW."""
     if given is None:
         return VIEW
-    if len(given) != 2 or not all(isinstance(side, int) and 0 < side < 1 << 14 for side in given):
-        raise Stop(f"{given} is not a height and a width: use --crop H W")
-    height, width = given
+    sides = given if isinstance(given, (list, tuple)) else ()
+    if len(sides) != 2 or not all(isinstance(side, int) and 0 < side < 1 << 14 for side in sides):
+        raise Stop(f"{given} is not a height and a width: use --crop H W", 2)
+    height, width = sides
     if not accepts(height, width):
         rows, columns = accepted_size(height, width)
         text = "the network does not take this size; the next it takes is"
