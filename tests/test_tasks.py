@@ -88,7 +88,7 @@ recipe:
   augment: {flip: true}
 """
 SPECS = {"patches": PATCHES, "classes": CLASSES, "stacks": STACKS}
-SCORES = {"patches": "val_accuracy", "classes": "val_accuracy", "stacks": "val_mse"}
+SCORES = {"patches": "val_mean_accuracy", "classes": "val_accuracy", "stacks": "val_mse"}
 SIZES: dict[str, tuple[object, ...]] = {
     "patches": (),
     "classes": ("--crop", 32, 32, "--batch-size", 16),

@@ -190,7 +190,7 @@ class Log:
         kept = [
             line
             for line in read_log(path)
-            if 0 < line["step"] <= (evaluated if "val_accuracy" in line else step)
+            if 0 < line["step"] <= (evaluated if "val_mean_accuracy" in line else step)
         ]
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")

@@ -70,6 +70,10 @@ class Task:
 
 _MIOU = Score("miou", "mIoU", "{100 * $:.2f}", 'result["miou"] or 0.0')
 _ACCURACY = Score("accuracy", "accuracy", "{100 * $:.2f}", 'result["accuracy"] or 0.0')
+# The mean over classes: patches are drawn with the classes in equal numbers.
+_BALANCED = Score(
+    "mean_accuracy", "mean accuracy", "{100 * $:.2f}", 'result["mean_accuracy"] or 0.0'
+)
 _MSE = Score(
     "mse", "MSE", "{$:.3g}", 'math.inf if result["mse"] is None else result["mse"]', least=True
 )
@@ -92,7 +96,7 @@ TASKS = {
     "labels": _LABELS,
     "patches": Task(
         (*_FIRST, "inference.py", "scoring.py", *_LAST),
-        _ACCURACY,
+        _BALANCED,
         kinds=("camvid", "voc"),
         batch=("images", "masks"),
         batch_text=("Windows", "their labels as maps"),
