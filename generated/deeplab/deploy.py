@@ -181,12 +181,7 @@ class ConvBNReLU_(nn.Module):
         self.conv_pooling = nn.Conv2d(relu3_channels, out, kernel_size=1, bias=False)
 
     def forward(
-        self,
-        x: Tensor,
-        relu: Tensor,
-        relu_: Tensor,
-        relu2: Tensor,
-        relu3: Tensor,
+        self, x: Tensor, relu: Tensor, relu_: Tensor, relu2: Tensor, relu3: Tensor
     ) -> Tensor:
         x = torch.cat([x, relu, relu_, relu2], dim=1)
         conv = self.conv(x)

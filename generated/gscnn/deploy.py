@@ -384,9 +384,7 @@ class ASPP(nn.Module):
         )
 
     def forward(
-        self,
-        x: Tensor,
-        edges: Tensor,
+        self, x: Tensor, edges: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         out = F.adaptive_avg_pool2d(x, 1)
         img_conv = self.img_conv(out)

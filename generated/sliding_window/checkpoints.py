@@ -33,7 +33,7 @@ class Place:
 
     step: int = 0
     evaluated: int = 0  # step of the last validation
-    best: float = -1.0  # best validation mean accuracy so far
+    best: float = -1.0  # best validation by class so far
     loss: float = 0.0  # summed since the last line of the log
     count: int = 0  # steps in that sum
 

@@ -317,7 +317,7 @@ def train(job: Job, interrupt: Interrupt) -> None:
             if log:
                 log.write(at.step, **{f"val_{key}": value for key, value in result.items()})
                 progress.end()
-                print(f"step {at.step}: validation mean accuracy {100 * mean_accuracy:.2f}", flush=True)
+                print(f"step {at.step}: validation by class {100 * mean_accuracy:.2f}", flush=True)
         if log and (at.step > start or due) and (due or stopping or at.step % args.save_every == 0):
             keeper.save(state_of(job), better)
         if stopping:
@@ -336,7 +336,7 @@ def train(job: Job, interrupt: Interrupt) -> None:
             at.loss, at.count = 0.0, 0
     progress.end()
     if rank == 0:
-        print(f"done: best validation mean accuracy {100 * at.best:.2f}; states in {args.out}")
+        print(f"done: best validation by class {100 * at.best:.2f}; states in {args.out}")
     wait_for_all()
 
 

@@ -12,7 +12,7 @@ from segc.emit.construct import Printer
 from segc.emit.forward import Forward
 from segc.emit.header import class_docstring, file_lines, fixed_checks, signature_lines, spec_name
 from segc.emit.instrument import FORWARD, PREAMBLE, instrumented
-from segc.emit.layout import Bracket, statement
+from segc.emit.layout import call, statement
 from segc.emit.observe import Build, Observations
 from segc.emit.params import ClassPlan, Unfit
 from segc.emit.shapes import Shapes
@@ -154,7 +154,7 @@ class Emitter:
             parts = ["Tensor" + " | None" * (r in forward.maybe) for r in forward.returned]
             result = parts[0] if len(parts) == 1 else f"tuple[{', '.join(parts)}]"
         name = "_forward" if plan.is_top and self.instrument else "forward"
-        yield from statement(f"def {name}", Bracket("", tuple(args), tail=f" -> {result}:"), 4)
+        yield from statement("", call(f"def {name}", args, f" -> {result}:"), 4)
 
 
 def _calls(text: str, name: str) -> bool:

@@ -71,9 +71,7 @@ class Task:
 _MIOU = Score("miou", "mIoU", "{100 * $:.2f}", 'result["miou"] or 0.0')
 _ACCURACY = Score("accuracy", "accuracy", "{100 * $:.2f}", 'result["accuracy"] or 0.0')
 # The mean over classes: patches are drawn with the classes in equal numbers.
-_BALANCED = Score(
-    "mean_accuracy", "mean accuracy", "{100 * $:.2f}", 'result["mean_accuracy"] or 0.0'
-)
+_BALANCED = Score("mean_accuracy", "by class", "{100 * $:.2f}", 'result["mean_accuracy"] or 0.0')
 _MSE = Score(
     "mse", "MSE", "{$:.3g}", 'math.inf if result["mse"] is None else result["mse"]', least=True
 )
