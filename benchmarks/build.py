@@ -20,12 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from segc.build import build, check_source
+from segc.source import Source
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from segc.build import build, check_source  # noqa: E402
-from segc.source import Source  # noqa: E402
-
 ONE, ALL = 0.5, 20.0  # seconds
 
 

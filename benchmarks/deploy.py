@@ -30,23 +30,20 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from segc.analyse import reference_sizes
+from segc.build import Maker
+from segc.check import Checked
+from segc.emit.deploy import deploy_source
+from segc.emit.module import model_source
+from segc.optimise import Options
+from segc.source import Source
+from segc.verify import import_source, network, trained_like
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # the memory profiler talks much
-
-import torch  # noqa: E402
-from torch.profiler import ProfilerActivity, profile  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
-
-from segc.analyse import reference_sizes  # noqa: E402
-from segc.build import Maker  # noqa: E402
-from segc.check import Checked  # noqa: E402
-from segc.emit.deploy import deploy_source  # noqa: E402
-from segc.emit.module import model_source  # noqa: E402
-from segc.optimise import Options  # noqa: E402
-from segc.source import Source  # noqa: E402
-from segc.verify import import_source, network, trained_like  # noqa: E402
-
 NETWORKS = (
     "encoder_decoder_nearest",
     "encoder_decoder_bed_of_nails",
@@ -65,7 +62,11 @@ NETWORKS = (
     "gscnn",
 )
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}  # of glibc
+SURROUNDINGS = {  # set before anything is loaded: the script restarts itself with them
+    "MALLOC_MMAP_MAX_": "0",  # glibc keeps freed memory
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "KINETO_LOG_LEVEL": "5",  # the memory profiler talks much
+}
 SHORT = 0.05  # seconds: what takes less is repeated within a turn
 OTHERS = ("plain compiled", "deploy", "deploy compiled")
 Run = Callable[[], Any]
@@ -308,8 +309,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    if not os.environ.keys() >= KEEP_MEMORY.keys():
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
+    if not os.environ.keys() >= SURROUNDINGS.keys():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **SURROUNDINGS})
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")
     print(head(args), COLUMNS, "|---" * COLUMNS.count(" | ") + "|---|", sep="\n", flush=True)

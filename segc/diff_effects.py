@@ -105,8 +105,8 @@ def _outputs(a: Checked, b: Checked) -> tuple[tuple[str, Shape | None, Shape | N
 
 def _same(a: Checked, b: Checked, output: str) -> bool:
     """Equal as functions of the input size, whatever the text says under the accepted sizes."""
-    refs = [c.graph.outputs.get(output) for c in (a, b)]
-    return None not in refs and a.shape(refs[0]) == b.shape(refs[1])  # type: ignore[arg-type]
+    old, new = a.graph.outputs.get(output), b.graph.outputs.get(output)
+    return old is not None and new is not None and a.shape(old) == b.shape(new)
 
 
 def _maps(a: Checked, b: Checked, matching: Matching) -> tuple[MapChange, ...]:

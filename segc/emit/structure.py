@@ -271,13 +271,34 @@ def occurrence(view: View, path: str, of: dict[tuple[int, str], Blueprint]) -> O
 
 
 def arguments(view: View, path: str) -> tuple[tuple[str, Ref], ...]:
-    """The values a class scope reads from outside: its declared inputs in use, then others."""
+    """The values a class scope reads from outside: its declared inputs in use, then others.
+
+    A value from outside may be that of an input in one application of a scope and not in another;
+    the class takes both, so all applications are asked which inputs and values they read.
+    """
     if not path:
         return tuple((name, Ref(name)) for name in view.graph.inputs)
-    entering = view.entering.get(path, ())
-    bound = tuple((n, r) for n, r in view.scope(path).inputs if r in entering)
-    others = [r for r in entering if r not in {r for _, r in bound}]
-    return bound + tuple(("", ref) for ref in others)
+    used = set(dict(view.scope(path).inputs))
+    others: dict[Ref, None] = {}
+    for twin in view.applications.get(path, (path,)):
+        entering, inputs = view.entering.get(twin, ()), view.scope(twin).inputs
+        used &= {name for name, ref in inputs if ref in entering}
+        bound = {ref for _, ref in inputs}
+        others |= dict.fromkeys(_seen_from(path, r, twin) for r in entering if r not in bound)
+    declared = tuple((n, r) for n, r in view.scope(path).inputs if n in used)
+    return declared + tuple(("", ref) for ref in others)
+
+
+def _seen_from(path: str, ref: Ref, twin: str) -> Ref:
+    """What one application of a scope reads where another one reads `ref`: the value outside both
+    of them, or the same layer of the group around each."""
+    here, there = path.split("."), twin.split(".")
+    while here and there and here[-1] == there[-1]:
+        here, there = here[:-1], there[:-1]
+    around = ".".join(there) + "."
+    if not there or not ref.node.startswith(around):
+        return ref
+    return Ref(".".join([*here, ref.node[len(around) :]]), ref.port)
 
 
 def value_name(occurrence: Occurrence, ref: Ref) -> str:

@@ -220,6 +220,15 @@ class View:
                 scope = scope.rpartition(".")[0]
         return {path: tuple(refs) for path, refs in found.items()}
 
+    @cached_property
+    def applications(self) -> dict[str, tuple[str, ...]]:
+        """For each scope whose weights are applied more than once all its applications."""
+        families: dict[str, list[str]] = {}
+        for path, scope in self.graph.scopes.items():
+            if scope.shared and scope.shared in self.graph.scopes:
+                families.setdefault(scope.shared, [scope.shared]).append(path)
+        return {path: tuple(family) for family in families.values() for path in family}
+
 
 def _share(leaving: dict[str, set[Ref]], scopes: Mapping[str, Scope]) -> None:
     """Applications of one scope hand out the same values, so that they can be one class."""
