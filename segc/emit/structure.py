@@ -260,7 +260,7 @@ def class_key(occurrence: Occurrence) -> tuple[str, str]:
 
 def occurrence(view: View, path: str, of: dict[tuple[int, str], Blueprint]) -> Occurrence:
     """The scope with its members and, for every operand, the names it has inside the class."""
-    args = arguments(view, path)
+    args = view.arguments(path)
     new = Occurrence(view, path, args, view.leaving.get(path, ()) if path else ())
     names = Names(new)
     parts = tuple(_part(new, child, of, names) for child in view.children(path))
@@ -268,37 +268,6 @@ def occurrence(view: View, path: str, of: dict[tuple[int, str], Blueprint]) -> O
     for n, ref in enumerate(returned):
         new.wires["", n] = names.of(ref)
     return replace(new, parts=parts)
-
-
-def arguments(view: View, path: str) -> tuple[tuple[str, Ref], ...]:
-    """The values a class scope reads from outside: its declared inputs in use, then others.
-
-    A value from outside may be that of an input in one application of a scope and not in another;
-    the class takes both, so all applications are asked which inputs and values they read.
-    """
-    if not path:
-        return tuple((name, Ref(name)) for name in view.graph.inputs)
-    used = set(dict(view.scope(path).inputs))
-    others: dict[Ref, None] = {}
-    for twin in view.applications.get(path, (path,)):
-        entering, inputs = view.entering.get(twin, ()), view.scope(twin).inputs
-        used &= {name for name, ref in inputs if ref in entering}
-        bound = {ref for _, ref in inputs}
-        others |= dict.fromkeys(_seen_from(path, r, twin) for r in entering if r not in bound)
-    declared = tuple((n, r) for n, r in view.scope(path).inputs if n in used)
-    return declared + tuple(("", ref) for ref in others)
-
-
-def _seen_from(path: str, ref: Ref, twin: str) -> Ref:
-    """What one application of a scope reads where another one reads `ref`: the value outside both
-    of them, or the same layer of the group around each."""
-    here, there = path.split("."), twin.split(".")
-    while here and there and here[-1] == there[-1]:
-        here, there = here[:-1], there[:-1]
-    around = ".".join(there) + "."
-    if not there or not ref.node.startswith(around):
-        return ref
-    return Ref(".".join([*here, ref.node[len(around) :]]), ref.port)
 
 
 def value_name(occurrence: Occurrence, ref: Ref) -> str:
@@ -367,7 +336,7 @@ def _part(owner: Occurrence, path: str, of: dict[tuple[int, str], Blueprint], na
             owner.wires[rel, 0] = names.of(scope.inputs[0][1])
         made = Part(rel, "box", key, only, parts=parts)
     else:
-        inner = [ref for _, ref in arguments(view, path)]
+        inner = [ref for _, ref in view.arguments(path)]
         for n, ref in enumerate(inner):
             owner.wires[rel, n] = names.of(ref)
         inside = of[view.number, path].number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,8 @@ from segc.dim import DimLike
 from segc.emit.trees import form
 from segc.ir import Graph, Node, Ref, Scope
 from segc.types import Type
+
+Place = tuple[str, int]  # path of a reader inside a scope, and which of its reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,15 +213,37 @@ class View:
         return tuple(sorted(refs, key=lambda r: (r != output, self.order.get(r, 0))))
 
     @cached_property
-    def entering(self) -> dict[str, tuple[Ref, ...]]:
-        """The values each scope reads from outside it, in order of first use."""
-        found: dict[str, dict[Ref, None]] = {}
+    def entering(self) -> dict[str, dict[Place, Ref]]:
+        """The values each scope reads from outside it, by the place in it that reads them."""
+        found: dict[str, dict[Place, Ref]] = {}
+        number: Counter[str] = Counter()
         for reader, ref in self.reads:
             scope = reader.rpartition(".")[0]
             while scope and not ref.node.startswith(scope + "."):
-                found.setdefault(scope, {})[ref] = None
+                place = reader[len(scope) + 1 :], number[reader]
+                found.setdefault(scope, {})[place] = ref
                 scope = scope.rpartition(".")[0]
-        return {path: tuple(refs) for path, refs in found.items()}
+            number[reader] += 1
+        return found
+
+    def arguments(self, path: str) -> tuple[tuple[str, Ref], ...]:
+        """The values a class scope reads from outside: its declared inputs in use, then others.
+
+        An argument is what the same places of all applications read: two places that read one value
+        here and different ones in another application are two arguments.
+        """
+        if not path:
+            return tuple((name, Ref(name)) for name in self.graph.inputs)
+        twins = self.applications.get(path, (path,))
+        own = self.entering.get(path, {})
+        read = {
+            tuple(self.entering.get(t, {}).get(at) for t in twins): ref for at, ref in own.items()
+        }
+        bound = [dict(self.scope(t).inputs) for t in twins]
+        inputs = {name: tuple(of.get(name) for of in bound) for name, _ in self.scope(path).inputs}
+        declared = tuple((n, r) for n, r in self.scope(path).inputs if inputs[n] in read)
+        others = (r for refs, r in read.items() if refs not in inputs.values())
+        return declared + tuple(("", ref) for ref in others)
 
     @cached_property
     def applications(self) -> dict[str, tuple[str, ...]]:
