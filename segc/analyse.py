@@ -12,6 +12,7 @@ from segc.diag import Diagnostic, Fail
 from segc.dim import DimLike, Domain, evaluate, symbol
 from segc.ir import Node, Ref
 from segc.op import Field
+from segc.rows import GROUND_TRUTH, PHASES
 from segc.types import Type, Unknown
 
 Shape = tuple[int, ...]
@@ -93,6 +94,8 @@ def bind(checked: Checked, sizes: Sizes) -> dict[str, int]:
     env: dict[str, int] = {}
     for name, declared in checked.graph.inputs.items():
         given = sizes.get(name)
+        if given is None and declared.only is not None:
+            continue  # ground truth: as many rows as RowSets supposes
         if given is None or len(given) != len(declared.shape):
             shape = "x".join(str(d) for d in declared.shape)
             raise _refused(f"input `{name}` needs a size like {shape}", f"--input {name}={shape}")
@@ -131,20 +134,20 @@ def _nearest(checked: Checked, env: Mapping[str, int]) -> str | None:
 
 
 def shapes(checked: Checked, env: Mapping[str, int]) -> dict[Ref, Shape]:
-    """Concrete shapes of all values."""
-    cache: dict[DimLike, int] = {}
-
-    def value(d: DimLike) -> int:
-        if isinstance(d, int):
-            return d
-        if d not in cache:
-            cache[d] = evaluate(d, env)
-        return cache[d]
-
+    """Concrete shapes of all values; row sets as large as they can be, in training for layers that
+    exist there only, else outside it."""
     found: dict[Ref, Shape] = {}
+    only = {node.name: node.only for node in checked.graph.nodes}
+    full = {phase: checked.rows.sizes(env, phase) for phase in PHASES}
+    cache: dict[tuple[DimLike, str], int] = {}
     for ref, t in checked.types.items():
-        if not isinstance(t, Unknown):
-            found[ref] = tuple(value(d) for d in t.shape)
+        if isinstance(t, Unknown):
+            continue
+        phase = "train" if only.get(ref.node) == "train" else "test"
+        for d in t.shape:
+            if (d, phase) not in cache:
+                cache[d, phase] = evaluate(d, full[phase])
+        found[ref] = tuple(cache[d, phase] for d in t.shape)
     return found
 
 
@@ -237,7 +240,7 @@ def peak_bytes(checked: Checked, concrete: Mapping[Ref, Shape]) -> int:
     """
     owner: dict[Ref, Ref] = {}
     last: dict[Ref, int] = {}
-    nodes = [n for n in checked.graph.nodes if n.only is None]
+    nodes = [n for n in checked.graph.nodes if n.only in (None, "test")]
     for i, node in enumerate(nodes):
         for ref in node.inputs:
             last[owner.get(ref, ref)] = i
@@ -256,7 +259,7 @@ def _sweep(
     concrete: Mapping[Ref, Shape],
 ) -> int:
     alive = {Ref(name): _bytes(checked.types[Ref(name)], concrete[Ref(name)])
-             for name in checked.graph.inputs}  # fmt: skip
+             for name, i in checked.graph.inputs.items() if i.only is None}  # fmt: skip
     peak = current = sum(alive.values())
     ending: dict[int, list[Ref]] = {}
     for ref, i in last.items():
@@ -276,9 +279,9 @@ def _sweep(
 
 
 def _bytes(t: Type, shape: Shape) -> int:
-    from segc.types import Index
+    from segc.types import Index, Match, Pick
 
-    wide = isinstance(t, Index) or getattr(t, "dtype", "float") == "int"
+    wide = isinstance(t, (Index, Match, Pick)) or getattr(t, "dtype", "float") == "int"
     return prod(shape) * (8 if wide else BYTES)
 
 
@@ -307,7 +310,10 @@ def _wished(checked: Checked, near: int) -> dict[str, int]:
             if isinstance(d, str) and d not in env:
                 spatial = axis - (len(declared.shape) - 2)
                 wanted = crop[spatial] if crop and spatial >= 0 else near
-                env[d] = 1 if axis == 0 else _accepted(checked.domain, d, int(wanted))
+                if declared.rows == d:
+                    env[d] = GROUND_TRUTH
+                else:
+                    env[d] = 1 if axis == 0 else _accepted(checked.domain, d, int(wanted))
     return env
 
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from segc.blame import Blame, Failure
-from segc.diag import Note, Report
+from segc.diag import Report
 from segc.dim import DimLike, Domain, SizeError, evaluate, same_rate, symbol, symbols
-from segc.ir import Graph, Node, Ref, Scope
+from segc.ir import Graph, Node, Ref
+from segc.kinds import check_kinds, input_type
 from segc.loc import Loc
 from segc.op import Problem
-from segc.types import UNKNOWN, Index, Tensor, Type, Unknown
+from segc.reads import check_phases, check_unused
+from segc.rows import RowSets, phases_of
+from segc.types import UNKNOWN, Index, Type, Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Checked:
     domain: Domain
     reasons: tuple[Reason, ...] = ()
     params: Mapping[str, int] = field(default_factory=dict)  # of each layer, shared ones too
+    rows: RowSets = field(default_factory=RowSets)
 
     def inputs_of(self, node: Node) -> tuple[Type, ...]:
         """The types of a layer's operands."""
@@ -51,9 +55,22 @@ class _Demands:
     domain: Domain
     node: Node | None = None
     reasons: list[Reason] = field(default_factory=list)
+    row_sets: RowSets = field(default_factory=RowSets)
+
+    def rows(self, bound: DimLike | None, of: DimLike | None = None, port: str = "") -> DimLike:
+        return self.row_sets.new(self.node.name if self.node else "", bound, of, port=port)
+
+    def joined(self, train: DimLike, test: DimLike) -> DimLike:
+        if train == test:
+            return train
+        phases = {"train": train, "test": test}
+        return self.row_sets.new(self.node.name if self.node else "", None, None, phases)
 
     def equal(self, a: DimLike, b: DimLike, problem: Problem) -> None:
         if a == b:
+            return
+        if self.row_sets.among(a) or self.row_sets.among(b):
+            self._same_rows(a, b, problem)
             return
         relation = self.domain.relation(a, b)
         if relation == "always":
@@ -64,7 +81,15 @@ class _Demands:
             raise problem if Domain().relation(a, b) == "never" else _conflict(problem)
         self._narrow(lambda domain: domain.equal(a, b), problem)
 
+    def _same_rows(self, a: DimLike, b: DimLike, problem: Problem) -> None:
+        """Rows are those of one set, in every phase in which the layer computes."""
+        for phase in phases_of(self.node.only if self.node else None):
+            if self.row_sets.project(a, phase) != self.row_sets.project(b, phase):
+                raise problem
+
     def at_least(self, a: DimLike, minimum: int, problem: Problem) -> None:
+        if self.row_sets.among(a):
+            return  # there may be none
         if not isinstance(a, int):
             self._narrow(lambda domain: domain.at_least(a, minimum), problem)
         elif a < minimum:
@@ -108,9 +133,9 @@ def verify(graph: Graph, report: Report) -> Checked:
     checked, failures = _derive(graph)
     advice = _advice(graph) if any(f.problem.code in SIZES for f in failures) else None
     Blame(graph, checked.types, _fits, advice).tell(failures, report)
-    _check_phases(graph, report)
+    check_phases(graph, report)
     if not wiring_failed:
-        _check_unused(graph, report)
+        check_unused(graph, report)
     if not graph.outputs and not report.failed:
         report.error("SEG309", "the network has no outputs", graph.loc)
     return checked
@@ -121,8 +146,11 @@ def _derive(graph: Graph) -> tuple[Checked, list[Failure]]:
     types: dict[Ref, Type] = {}
     for name, declared in graph.inputs.items():
         shape = tuple(d if isinstance(d, int) else symbol(d) for d in declared.shape)
-        types[Ref(name)] = Tensor(shape, declared.dtype)
+        types[Ref(name)] = input_type(declared, shape)
     demands = _Demands(Domain())
+    for declared in graph.inputs.values():
+        if declared.rows is not None:
+            demands.row_sets.named(declared.rows)
     failures: list[Failure] = []
     params: dict[str, int] = {}
     total = 0
@@ -136,7 +164,9 @@ def _derive(graph: Graph) -> tuple[Checked, list[Failure]]:
             demands.domain = before
             del demands.reasons[reasons:]
             failures.append(Failure(node, _problem(fault), before))
-    checked = Checked(graph, types, demands.domain, tuple(demands.reasons), params)
+    checked = Checked(
+        graph, types, demands.domain, tuple(demands.reasons), params, demands.row_sets
+    )
     return checked, failures or _oversized(checked)
 
 
@@ -200,7 +230,7 @@ def _check_shared(node: Node, graph: Graph, types: Mapping[Ref, Type]) -> None:
 
 def _types(node: Node, operands: list[Type], demands: _Demands) -> list[Type]:
     """The types of the layer's outputs; raises Problem or SizeError."""
-    _check_kinds(node, operands)
+    check_kinds(node, operands)
     found = node.op.infer(demands, *operands)
     results: list[Type] = []
     for result in found if isinstance(found, tuple) else (found,):
@@ -234,6 +264,7 @@ def _oversized(checked: Checked) -> list[Failure]:
         if cause and prod(evaluate(d, least) for d in checked.shape(ref)) > MAX_COUNT:
             message = f"accepts no `{ref}` of less than 2^40 values"
             return [Failure(graph.by_name[cause], Problem("SEG313", message), domain)]
+    least = checked.rows.sizes(least, "test")
     for node in graph.nodes:
         shape = checked.shape(Ref(node.name))
         try:
@@ -269,64 +300,3 @@ def _problem(fault: Problem | SizeError) -> Problem:
         return fault
     hint = "many rescalings in a row make sizes no exact formula of reasonable length describes"
     return Problem("SEG313", f"the size of its map cannot be kept exactly: {fault}", hint=hint)
-
-
-def _check_kinds(node: Node, operands: list[Type]) -> None:
-    """Indices where a tensor is needed, and the other way round."""
-    for i, operand in enumerate(operands):
-        wants_index = i < len(node.op.operands) and node.op.operands[i] in node.op.index_operands
-        if isinstance(operand, Index) and not wants_index:
-            message = f"{node.op.name} needs a tensor, these are the indices of `{operand.pool}`"
-            hint = f"only max_unpool2d reads indices; the pooled map is `{operand.pool}`"
-            raise Problem("SEG206", message, operand=i, hint=hint)
-        if wants_index and not isinstance(operand, Index):
-            message = f"{node.op.name} needs the indices of a max pooling here, this is a tensor"
-            hint = "for example `from: [x, pool1.indices]`"
-            raise Problem("SEG208", message, operand=i, hint=hint)
-
-
-def _check_phases(graph: Graph, report: Report) -> None:
-    """A layer reads only what exists whenever it does: a checkpoint's layers never compute."""
-    only = {node.name: node.only for node in graph.nodes}
-    for node in graph.nodes:
-        for i, ref in enumerate(node.inputs):
-            phase = only.get(ref.node)
-            if phase is None or node.only in (phase, "checkpoint"):
-                continue
-            loc = node.input_locs[i] if i < len(node.input_locs) else node.loc
-            message = f"`{node.name}` reads `{ref.node}`, which {_WHEN[phase]}"
-            hint = f"mark it `only: {phase}` too, or name another layer with `from:`"
-            note = Note(graph.by_name[ref.node].loc, f"`{ref.node}` is `only: {phase}`")
-            report.error("SEG311", message, loc, hint=hint, notes=(note,))
-            break
-    for name, phase in graph.output_only.items():
-        if phase == "checkpoint":
-            node = graph.by_name[graph.outputs[name].node]
-            message = f"the output `{name}` is `{node.name}`, which {_WHEN[phase]}"
-            report.error("SEG311", message, node.loc, hint="remove the output, or `only`")
-
-
-_WHEN = {"train": "exists in training only", "checkpoint": "is kept for the checkpoint only"}
-
-
-def _check_unused(graph: Graph, report: Report) -> None:
-    read = {ref.node for node in graph.nodes for ref in node.inputs}
-    read |= {ref.node for ref in graph.outputs.values()}
-    owner = {s.output.node: s for s in graph.scopes.values() if not s.absent}  # outer ones last
-    for node in graph.nodes:
-        if node.name in read or node.absent or node.only == "checkpoint":
-            continue
-        scope = _outermost(node.name, owner)
-        name, loc = (scope.path, scope.loc) if scope else (node.name, node.loc)
-        hint = "read it with `from:`, name it in `outputs`, or remove it"
-        report.error("SEG304", f"nothing reads `{name}`", loc, hint=hint)
-    for name, declared in graph.inputs.items():
-        if name not in read:
-            hint = "read it with `from:`, or remove it"
-            report.error("SEG304", f"nothing reads the input `{name}`", declared.loc, hint=hint)
-
-
-def _outermost(name: str, owner: Mapping[str, Scope]) -> Scope | None:
-    """The largest group whose value is that of `name`."""
-    scope = owner.get(name)
-    return scope if scope and name.startswith(scope.path + ".") else None

@@ -63,11 +63,27 @@ class Method:
 
 
 @dataclass(frozen=True, slots=True)
+class At:
+    """`obj[index]`."""
+
+    obj: Any
+    index: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Infix:
     """`a + b + c` or `a * b`: one operator over two or more operands."""
 
     operator: str
     items: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ByPhase:
+    """`train if self.training else test`, for plain values that differ between the phases."""
+
+    train: Any
+    test: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +106,9 @@ Expr = (
     | Listing
     | Call
     | Method
+    | At
     | Infix
+    | ByPhase
     | int
     | float
     | bool

@@ -20,7 +20,8 @@ from segc.dim import DimLike
 from segc.ir import Graph, Node, Ref
 from segc.op import Problem
 from segc.rewrite import Rewrite
-from segc.types import Index, Tensor, Type
+from segc.rows import CountedRows
+from segc.types import Type, Unknown
 
 CPU_BALANCE = 6.0  # multiply-accumulates per byte
 GPU_BALANCE = 30.0  # a machine of at least this balance is taken for a GPU
@@ -112,7 +113,7 @@ def _gone(graph: Graph, edit: Rewrite, read: set[Ref]) -> list[Node]:
     return [n for n in graph.nodes if n.name in gone]
 
 
-class _Willing:
+class _Willing(CountedRows):
     """The `Need` of op.py for sizes already known to fit."""
 
     def equal(self, a: DimLike, b: DimLike, problem: Problem) -> None:
@@ -126,11 +127,11 @@ class _Willing:
 
 
 def _sized(kind: Type, shape: Shape) -> Type:
-    return replace(kind, shape=shape) if isinstance(kind, (Tensor, Index)) else kind
+    return kind if isinstance(kind, Unknown) else replace(kind, shape=shape)
 
 
 def _shape(kind: Type) -> Shape:
-    assert isinstance(kind, (Tensor, Index))
+    assert not isinstance(kind, Unknown)
     return _ints(kind.shape)
 
 

@@ -76,14 +76,29 @@ class Scope:
     input_locs: tuple[Loc, ...] = ()  # where each of `inputs` is given
 
 
+ROWED = ("boxes", "labels", "masks", "keypoints")  # types of inputs whose first size is a row set
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A network input: `shape` entries are integers or symbol names (`N`, `H`)."""
+    """A network input: `shape` entries are integers or symbol names (`N`, `H`).
+
+    Ground truth has rows instead of a batch: its first size is a row set (`G`).
+    """
 
     name: str
     shape: tuple[int | str, ...]
     dtype: str
     loc: Loc
+    type: str = "tensor"  # or boxes, labels, masks, keypoints, sizes
+    only: str | None = None  # the phase it is given in: "train"
+    legacy: bool = False  # boxes of inclusive pixels
+
+    @property
+    def rows(self) -> str | None:
+        """The row set of an input that has one."""
+        first = self.shape[0] if self.shape else None
+        return first if self.type in ROWED and isinstance(first, str) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ _KINDS = {
     "Ints": "list of integers",
     "Floats": "list of numbers",
     "Scale": "number or [height, width]",
+    "PhaseInt": "integer or {train: integer, test: integer}",
     "Operand": "name of a layer",
 }
 

@@ -27,9 +27,10 @@ KINDS = (
     "Ints",  # list of integers                               -> tuple
     "Floats",  # list of numbers                              -> tuple
     "Scale",  # number, or [height, width]                    -> (h, w) of int | float
+    "PhaseInt",  # integer, or {train: …, test: …}            -> (train, test)
     "Operand",  # the name of another layer, an additional operand (`size: pool1.input`)
 )
-_REPEATED = {"Pair": 2, "Padding": 2, "Quad": 4, "Scale": 2}
+_REPEATED = {"Pair": 2, "Padding": 2, "Quad": 4, "Scale": 2, "PhaseInt": 2}
 
 # What an attribute holds once its value has been read, by kind.
 Pair = tuple[int, int]
@@ -38,6 +39,7 @@ Quad = tuple[int, int, int, int]
 Ints = tuple[int, ...]
 Floats = tuple[float, ...]
 Scale = tuple[float, float]
+PhaseInt = tuple[int, int]
 Operand = str
 
 
@@ -124,6 +126,17 @@ class Need(Protocol):
     def at_least(self, a: DimLike, minimum: int, problem: Problem) -> None: ...
     def multiple(self, a: DimLike, of: int, problem: Problem) -> None: ...
 
+    def rows(self, bound: DimLike | None, of: DimLike | None = None, port: str = "") -> DimLike:
+        """A row set of the layer's own, with at most `bound` rows, taken from those of `of`.
+
+        A layer that makes several names each after a port.
+        """
+        ...
+
+    def joined(self, train: DimLike, test: DimLike) -> DimLike:
+        """The rows of a value that is another one in each phase."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Param:
@@ -193,6 +206,9 @@ class Op:
     attrs: ClassVar[dict[str, Attr]] = {}
     operands: ClassVar[tuple[str, ...]] = ("x",)
     index_operands: ClassVar[tuple[str, ...]] = ()  # those that are pooling indices, not tensors
+    kinds: ClassVar[Mapping[str, str]] = {}  # by operand: boxes, pick, match or any; else a tensor
+    least: ClassVar[int] = 2  # values that a starred operand takes, all operands counted
+    random: ClassVar[bool] = False  # the number of its rows, or which, depends on the data
     stateful: ClassVar[bool] = False  # has a module of its own in __init__
     synchronized: ClassVar[bool] = False  # in training, over all processes: on GPUs only
     in_place: ClassVar[bool] = False  # writes its result over its operand
@@ -225,6 +241,11 @@ class Op:
     def extra(self) -> tuple[str, ...]:
         """Names of the Operand attributes that are given, in declared order."""
         return tuple(n for n, a in self.attrs.items() if a.kind == "Operand" and n in self.values)
+
+    @classmethod
+    def takes_levels(cls) -> bool:
+        """It reads all levels of a pyramid at once."""
+        return bool(cls.operands) and cls.operands[-1].startswith("*") and cls.least == 1
 
     @property
     def ports(self) -> tuple[str, ...]:
@@ -276,6 +297,19 @@ class Op:
         `same` decides whether two sizes are equal; pass one that knows the accepted input sizes.
         """
         return False
+
+    def at_test(self) -> Op | None:
+        """The operator as it is outside training; None if it only hands on its last operand."""
+        by_phase = {
+            n: getattr(self, n)[1]
+            for n, a in self.attrs.items()
+            if a.kind == "PhaseInt" and getattr(self, n) and len(set(getattr(self, n))) > 1
+        }
+        return self.replace(**by_phase) if by_phase else self
+
+    def operand_phase(self, index: int) -> str | None:
+        """The one phase in which it reads an operand, None for both."""
+        return None
 
     @property
     def style(self) -> Style:

@@ -13,9 +13,9 @@ import segc.ops  # noqa: F401  (fills the operator registry)
 from segc.op import REGISTRY, Attr, Op
 from segc.read.files import BLOCK_FILE_KEYS
 from segc.read.inits import INITIALISERS
+from segc.read.inputs import INPUT_KEYS, INPUT_TYPES
 from segc.read.layouts import layouts_schema
 from segc.read.loss_table import losses_schema
-from segc.read.network import INPUT_KEYS
 from segc.read.params import PARAM_KEYS, TYPES
 from segc.read.recipe_schema import recipe_schema
 from segc.read.spec import BLOCK_KEYS, LAYER_KEYS, TOP_LEVEL
@@ -173,7 +173,9 @@ def _common(weights: Iterable[str]) -> dict[str, Schema]:
         "from": _ref("from"),
         "when": {"anyOf": [{"type": "boolean"}, EXPRESSION]},
         "repeat": {"anyOf": [{"type": "integer", "minimum": 1}, EXPRESSION]},
-        "only": {"enum": ["train", "checkpoint"]},
+        "each": {"const": "level"},
+        "share": {"const": "level"},
+        "only": {"enum": ["train", "test", "checkpoint"]},
     }
     if weights:
         keys["init"] = _init(weights)
@@ -193,7 +195,7 @@ def _composed() -> list[Schema]:
             "type": "object",
             "required": ["block"],
             "properties": {"block": block, **common},
-            "propertyNames": {"pattern": NAME, "not": {"enum": ["op", "layers", "use"]}},
+            "propertyNames": {"pattern": NAME, "not": {"enum": ["op", "layers", "use", "levels"]}},
             "additionalProperties": value,
         },
         {
@@ -206,6 +208,20 @@ def _composed() -> list[Schema]:
             "type": "object",
             "required": ["use"],
             "properties": {"use": use, **common},
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "required": ["levels"],
+            "properties": {
+                "levels": {
+                    "type": "object",
+                    "description": LAYER_KEYS["levels"],
+                    "minProperties": 1,
+                    "propertyNames": {"pattern": NAME},
+                    "additionalProperties": _word(),
+                }
+            },
             "additionalProperties": False,
         },
     ]
@@ -248,6 +264,9 @@ def _input() -> Schema:
     size = {"anyOf": [{"type": "integer", "minimum": 1}, EXPRESSION]}
     sizes: Schema = {"type": "array", "minItems": 1, "items": size}
     keys: dict[str, Schema] = {"shape": sizes, "dtype": {"enum": ["float", "int"]}}
+    keys["type"] = {"enum": list(INPUT_TYPES)}
+    keys["only"] = {"const": "train"}
+    keys["legacy"] = {"type": "boolean"}
     long: Schema = {
         "type": "object",
         "required": ["shape"],
@@ -350,6 +369,16 @@ def _by_kind(a: Attr) -> Schema:
             return {"anyOf": [{"type": "boolean"}, EXPRESSION]}
         case "Pair" | "Padding":
             return {"anyOf": [whole, EXPRESSION, _list(whole, 2)]}
+        case "PhaseInt":
+            value = {"anyOf": [whole, EXPRESSION]}
+            phases = {"train": value, "test": value}
+            both: Schema = {
+                "type": "object",
+                "required": ["train", "test"],
+                "additionalProperties": False,
+                "properties": phases,
+            }
+            return {"anyOf": [whole, EXPRESSION, both]}
         case "Quad":
             return {"anyOf": [whole, EXPRESSION, _list(whole, 4)]}
         case "Scale":

@@ -29,9 +29,42 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class Boxes:
+    """Boxes of a row set, `[rows, 5]`: image number, x1, y1, x2, y2.
+
+    `frame`: what they are measured in, pixels of the network's input ("image") or shares of it
+    ("normalised"). `legacy`: inclusive pixels as in Caffe's networks, a width is x2 - x1 + 1.
+    """
+
+    shape: tuple[DimLike, ...]
+    legacy: bool = False
+    frame: str = "image"
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Which rows of another set a new row set is made of, `[rows]`, in that order."""
+
+    shape: tuple[DimLike, ...]
+    source: DimLike
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """For each row the row of `target` (ground truth) it belongs to, `[rows]`.
+
+    -1: to none, it is background; -2: it is left out.
+    """
+
+    shape: tuple[DimLike, ...]
+    target: DimLike
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """The type of a value whose layer is at fault: what reads it stays silent."""
 
 
-Type = Tensor | Index | Unknown
+Rowed = Boxes | Pick | Match
+Type = Tensor | Index | Boxes | Pick | Match | Unknown
 UNKNOWN = Unknown()

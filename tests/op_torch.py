@@ -33,6 +33,10 @@ def printed(tree: Any) -> str:
             return f"[{', '.join(map(printed, items))}]"
         case code.Infix(operator, items):
             return f" {operator} ".join(map(printed, items))
+        case code.At(obj, index):
+            return f"{printed(obj)}[{printed(index)}]"
+        case code.ByPhase(train, _):
+            return printed(train)
         case code.Method(obj, name, args):
             return f"{printed(obj)}.{name}({', '.join(map(printed, args))})"
         case code.Call():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from segc.code import Call, Infix, Listing, Method, Self, SizeOf, X
+from segc.code import At, ByPhase, Call, Infix, Listing, Method, Self, SizeOf, X
 from segc.emit.fit import Fitted
 from segc.emit.layout import Bracket, Doc, Parts, Tagged, call, flat, statement
 from segc.emit.params import ClassPlan, Parameter
@@ -40,6 +40,12 @@ def expression(tree: Any, operand: Callable[[X | SizeOf], Doc], me: str) -> Doc:
     if isinstance(tree, Method):
         obj = flat(_tight(expression(tree.obj, operand, me)))
         return call(f"{obj}.{tree.name}", [expression(a, operand, me) for a in tree.args])
+    if isinstance(tree, At):
+        obj = flat(_tight(expression(tree.obj, operand, me)))
+        return f"{obj}[{flat(expression(tree.index, operand, me))}]"
+    if isinstance(tree, ByPhase):
+        train, test = (flat(expression(v, operand, me)) for v in (tree.train, tree.test))
+        return f"{train} if self.training else {test}"
     if isinstance(tree, Infix):
         items = (expression(i, operand, me) for i in tree.items)
         return Parts(tuple(_tight(i) for i in items), tree.operator)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from segc.code import Call, Infix, Listing, Method, Self, SizeOf, X
+from segc.code import At, ByPhase, Call, Infix, Listing, Method, Self, SizeOf, X
 
 Slot = tuple[str | int, ...]  # the way to a value: argument numbers and keyword names
-NODES = (Call, Infix, Listing, Method, Self, SizeOf, X)
+NODES = (At, ByPhase, Call, Infix, Listing, Method, Self, SizeOf, X)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,10 @@ def form(tree: Any) -> Any:
         return "call", func, tuple(form(a) for a in tree.args), given, inner
     if isinstance(tree, Infix):
         return "infix", tree.operator, tuple(form(i) for i in tree.items)
+    if isinstance(tree, At):
+        return "at", form(tree.obj), form(tree.index)
+    if isinstance(tree, ByPhase):
+        return "phase", form(tree.train), form(tree.test)
     if isinstance(tree, Listing):
         return "list", tuple(form(i) for i in tree.items)
     if isinstance(tree, Method):
@@ -57,6 +61,12 @@ def slots(tree: Any, way: Slot = ()) -> Iterator[tuple[Slot, Any, Any]]:
         for key in {**tree.defaults, **tree.kwargs}:
             default = tree.defaults.get(key, NONE)
             yield from _slot((*way, key), tree.kwargs.get(key, default), default)
+    elif isinstance(tree, At):
+        yield from slots(tree.obj, (*way, "."))
+        yield from _slot((*way, 0), tree.index, NONE)
+    elif isinstance(tree, ByPhase):
+        yield from _slot((*way, "train"), tree.train, NONE)
+        yield from _slot((*way, "test"), tree.test, NONE)
     elif isinstance(tree, Method):
         yield from slots(tree.obj, (*way, "."))
         for n, arg in enumerate(tree.args):
@@ -94,12 +104,19 @@ def operands(tree: Any) -> Iterator[X | SizeOf]:
     elif isinstance(tree, Method):
         for arg in (tree.obj, *tree.args):
             yield from operands(arg)
+    elif isinstance(tree, (At, ByPhase)):
+        for arg in _pair(tree):
+            yield from operands(arg)
     elif isinstance(tree, (Infix, Listing)):
         for item in tree.items:
             yield from operands(item)
     elif isinstance(tree, tuple):
         for item in tree:
             yield from operands(item)
+
+
+def _pair(tree: At | ByPhase) -> tuple[Any, Any]:
+    return (tree.obj, tree.index) if isinstance(tree, At) else (tree.train, tree.test)
 
 
 def functions(tree: Any) -> Iterator[str]:
@@ -111,6 +128,9 @@ def functions(tree: Any) -> Iterator[str]:
             yield from functions(arg)
     elif isinstance(tree, Method):
         for arg in (tree.obj, *tree.args):
+            yield from functions(arg)
+    elif isinstance(tree, (At, ByPhase)):
+        for arg in _pair(tree):
             yield from functions(arg)
     elif isinstance(tree, (Infix, Listing)):
         for item in tree.items:
@@ -133,6 +153,12 @@ def filled(tree: Any, way: Slot, value: Callable[[Slot, Any, Any], Any]) -> Any:
         ordered = [k for k in tree.kwargs if k in kwargs]
         ordered += [k for k in kwargs if k not in tree.kwargs]
         return Call(tree.func, args, {k: kwargs[k] for k in ordered})
+    if isinstance(tree, At):
+        obj = filled(tree.obj, (*way, "."), value)
+        return At(obj, _fill((*way, 0), tree.index, NONE, value))
+    if isinstance(tree, ByPhase):
+        train = _fill((*way, "train"), tree.train, NONE, value)
+        return ByPhase(train, _fill((*way, "test"), tree.test, NONE, value))
     if isinstance(tree, Method):
         args = tuple(_fill((*way, n), a, NONE, value) for n, a in enumerate(tree.args))
         return Method(filled(tree.obj, (*way, "."), value), tree.name, args)

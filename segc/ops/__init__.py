@@ -5,18 +5,27 @@ from __future__ import annotations
 from segc.op import REGISTRY
 from segc.ops import (
     act,
+    assign,
     basic,
+    boxes,
     conv,
     crop,
     dropout,
     fused,
     fused_unpool,
     image,
+    local,
+    masks,
     merge,
     norm,
     pad,
     pool,
+    recurrent,
+    region,
     resize,
+    row_losses,
+    rows,
+    select,
     shape,
     shuffle,
     unpool,
@@ -24,6 +33,7 @@ from segc.ops import (
 
 FAMILIES = (
     conv, pool, unpool, resize, norm, act, dropout, merge, crop, pad, shape, shuffle, image, basic,
+    boxes, select, assign, rows, region, masks, local, recurrent, row_losses,
 )  # fmt: skip
 WITHOUT_NAMES = (fused, fused_unpool)  # optimisations and transforms put them in
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -12,7 +12,9 @@ from segc.ir import Node, Ref, Scope
 from segc.loc import Loc
 from segc.op import REGISTRY, Op, Problem
 from segc.read.arguments import block_values, layer_freeze, layer_init
-from segc.read.resolve import BROKEN, Frame, Resolver
+from segc.read.copies import absent, repeated
+from segc.read.pyramid import Wired, mapped, mode_of, named_levels, refuse
+from segc.read.resolve import BROKEN, Frame, Levels, Resolver, Value
 from segc.read.reuse import reapply
 from segc.read.signature import Signatures
 from segc.read.spec import BlockDecl, LayerDecl
@@ -26,15 +28,6 @@ STEPS = 3  # entries expanded for each layer allowed: groups count, absent and f
 
 class TooLarge(Exception):
     """The graph would pass the limit on layers; nothing more is expanded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wired:
-    """A layer's operands, resolved."""
-
-    refs: tuple[Ref, ...]
-    locs: tuple[Loc, ...]
-    given: bool  # `from` was written
 
 
 class Expander:
@@ -53,41 +46,47 @@ class Expander:
         self.made: dict[str, tuple[LayerDecl, Frame, Mapping[str, Any] | None]] = {}
         self.steps = 0
         self.used: set[str] = set()  # blocks that were instantiated
+        self.applied: dict[str, list[str]] = {}  # further applications of shared layers, by path
 
     # --- lists of layers --------------------------------------------------------------------
-    def expand_list(self, frame: Frame) -> Ref:
+    def expand_list(self, frame: Frame) -> Value:
         """Expand every layer of the list; the value of the last one."""
         for decl in frame.declared:
-            if isinstance(frame.names.get(decl.name), Ref) and not frame.path:
+            if isinstance(frame.names.get(decl.name), Value) and not frame.path:
                 message = f"layer `{decl.name}` hides the input of that name"
                 self.report.error("SEG310", message, decl.loc, hint="rename the layer")
             frame.last = self.layer(decl, frame)
             path = frame.join(decl.name)
-            known = path in self.nodes or path in self.scopes
+            if isinstance(frame.last, Levels):
+                self.resolver.pyramids[path] = frame.last
+            known = path in self.nodes or path in self.scopes or path in self.resolver.pyramids
             frame.names[decl.name] = path if known else BROKEN
         return frame.last or BROKEN
 
-    def layer(self, decl: LayerDecl, frame: Frame) -> Ref:
+    def children(self, frame: Frame) -> tuple[str, ...]:
+        """Local names of the members of a list, applications to further levels included."""
+        found: list[str] = []
+        for decl in frame.declared:
+            found += [decl.name, *self.applied.get(frame.join(decl.name), ())]
+        return tuple(found)
+
+    def layer(self, decl: LayerDecl, frame: Frame) -> Value:
         """Expand one entry of a list; the value its name stands for."""
         if decl.kind == "broken" or not self.signatures.exists(decl):
             return BROKEN
+        path = frame.join(decl.name)
+        if decl.kind == "levels":
+            return named_levels(decl, path, frame, self)
         wired = self._operands(decl, frame)
         only = self._only(decl, frame)
         if not self._when(decl, frame):
-            return self._absent(decl, frame, wired, only)
-        path = frame.join(decl.name)
-        if "repeat" in decl.keys:
-            return self._repeat(decl, path, frame, wired, only)
-        return self._one(decl, path, frame, frame.env, wired, only)
+            return absent(self, decl, path, wired, only)
+        mode = mode_of(decl, self)
+        if mode is not None:
+            return mapped(mode, decl, path, frame, wired, only, self)
+        return self.one(decl, path, frame, frame.env, wired, only)
 
-    def expand_again(self, made: str, path: str, wired: Wired, only: str | None) -> Ref:
-        """Expand the group at `made` once more, as `path`, reading other values."""
-        decl, frame, env = self.made[made]
-        if env is None:
-            return self._repeat(decl, path, frame, wired, only)
-        return self._one(decl, path, frame, env, wired, only)
-
-    def _one(
+    def one(
         self,
         decl: LayerDecl,
         path: str,
@@ -95,13 +94,37 @@ class Expander:
         env: Mapping[str, Any],
         wired: Wired,
         only: str | None,
-    ) -> Ref:
+    ) -> Value:
+        """Expand an entry as `path`, as many copies as it says."""
+        if "repeat" in decl.keys:
+            return repeated(self, decl, path, frame, env, wired, only)
+        return self.single(decl, path, frame, env, wired, only)
+
+    def expand_again(self, made: str, path: str, wired: Wired, only: str | None) -> Value:
+        """Expand the group at `made` once more, as `path`, reading other values."""
+        decl, frame, env = self.made[made]
+        if env is None:
+            return repeated(self, decl, path, frame, frame.env, wired, only)
+        return self.single(decl, path, frame, env, wired, only)
+
+    def single(
+        self,
+        decl: LayerDecl,
+        path: str,
+        frame: Frame,
+        env: Mapping[str, Any],
+        wired: Wired,
+        only: str | None,
+    ) -> Value:
+        """Expand one copy of an entry."""
         self.steps += 1
         if self.steps > STEPS * self.max_layers:
             self._too_large(decl.loc)
         if BROKEN in wired.refs and decl.kind != "op":
             return BROKEN
         if decl.kind == "op":
+            if wired.levels is not None and not REGISTRY[decl.target].takes_levels():
+                return refuse(decl, wired, self)
             return self._op(decl, path, frame, env, wired, only)
         if decl.kind == "use":
             return reapply(self, decl, path, frame, wired, only)
@@ -119,7 +142,7 @@ class Expander:
         else:
             value = self._block(decl, path, env, wired, only)
         freeze = decl.keys.get("freeze")
-        if freeze is not None and self._number(freeze, "bool", env, "freeze", False):
+        if freeze is not None and self.number(freeze, "bool", env, "freeze", False):
             self._freeze_all(before)
         return value
 
@@ -138,7 +161,8 @@ class Expander:
             last = frame.last
             return Wired((last,) if last else (), (decl.loc,) if last else (), False)
         items = node.items if isinstance(node, Sequence_) else (node,)
-        refs, locs = [], []
+        refs: list[Value] = []
+        locs = []
         for item in items:
             if is_name(item):
                 refs.append(self.resolver.value(item.text, item.loc, frame, decl.name))
@@ -154,17 +178,21 @@ class Expander:
         node = decl.keys.get("only")
         if node is None or frame.only == "checkpoint":
             return frame.only
-        if isinstance(node, Scalar) and node.text in ("train", "checkpoint"):
+        if isinstance(node, Scalar) and node.text in ("train", "test", "checkpoint"):
+            if {node.text, frame.only} == {"train", "test"}:
+                message = f"`{decl.name}` would never exist: the group around it is "
+                message += f"`only: {frame.only}`"
+                self.report.error("SEG311", message, node.loc, hint="move it out of the group")
             return node.text
-        message = f"`only` is `train`, `checkpoint` or left out, got {shown(node)}"
+        message = f"`only` is `train`, `test`, `checkpoint` or left out, got {shown(node)}"
         self.report.error("SEG105", message, node.loc)
         return frame.only
 
     def _when(self, decl: LayerDecl, frame: Frame) -> bool:
         node = decl.keys.get("when")
-        return True if node is None else bool(self._number(node, "bool", frame.env, "when", True))
+        return True if node is None else bool(self.number(node, "bool", frame.env, "when", True))
 
-    def _number(
+    def number(
         self, node: YNode, kind: str, env: Mapping[str, Any], what: str, default: Any
     ) -> Any:
         try:
@@ -174,52 +202,6 @@ class Expander:
             return default
 
     # --- shapes of expansion ----------------------------------------------------------------
-    def _absent(self, decl: LayerDecl, frame: Frame, wired: Wired, only: str | None) -> Ref:
-        self.signatures.unexpanded(decl)
-        if not wired.refs:
-            return BROKEN
-        path, first = frame.join(decl.name), wired.refs[0]
-        if decl.kind == "op":
-            identity = REGISTRY["identity"]()
-            node = Node(path, identity, (first,), decl.loc, only=only, absent=True)
-            self.add(node)
-            return Ref(path)
-        kind = "block" if decl.kind == "block" else "group"
-        block = decl.target if kind == "block" else None
-        inputs = (("x", first),)
-        self.scopes[path] = Scope(
-            path, kind, decl.loc, block, inputs=inputs, output=first, only=only, absent=True
-        )
-        return first
-
-    def _repeat(
-        self, decl: LayerDecl, path: str, frame: Frame, wired: Wired, only: str | None
-    ) -> Ref:
-        count = self._number(decl.keys["repeat"], "int", frame.env, "repeat", 1)
-        if count < 1 or count > self.max_layers:
-            message = f"`repeat` must be between 1 and {self.max_layers:,}, got {count:,}"
-            self.report.error("SEG105", message, decl.keys["repeat"].loc)
-            return BROKEN
-        self.made[path] = decl, frame, None
-        last, refs = BROKEN, wired.refs
-        faults = len(self.report.diagnostics)
-        for i in range(count):
-            env = {**frame.env, "i": i}
-            last = self._one(decl, f"{path}.{i}", frame, env, replace(wired, refs=refs), only)
-            if len(self.report.diagnostics) > faults:
-                return BROKEN  # the other copies have the same fault
-            refs = (last, *wired.refs[1:]) if wired.refs else ()
-        self.scopes[path] = Scope(
-            path,
-            "repeat",
-            decl.loc,
-            inputs=tuple((f"x{n}" if n else "x", r) for n, r in enumerate(wired.refs)),
-            output=last,
-            children=tuple(str(i) for i in range(count)),
-            only=only,
-        )
-        return last
-
     def _group(
         self,
         decl: LayerDecl,
@@ -228,15 +210,15 @@ class Expander:
         env: Mapping[str, Any],
         wired: Wired,
         only: str | None,
-    ) -> Ref:
-        if len(wired.refs) > 1:
+    ) -> Value:
+        if len(wired.values) > 1:
             hint = "layers inside a group may name layers outside it directly"
             message = f"the group `{decl.name}` starts from one value"
             self.report.error("SEG307", message, wired.locs[1], hint=hint)
-        last = wired.refs[0] if wired.refs else None
+        last = wired.values[0] if wired.values else None
         inner = Frame(path, env, decl.layers, last=last, parent=frame, only=only)
-        inputs = (("x", last),) if last else ()
-        return self._scope(inner, "group", decl, None, {}, inputs, wired.locs[:1])
+        first = replace(wired, values=wired.values[:1], locs=wired.locs[:1])
+        return self._scope(inner, "group", decl, None, {}, first.named("x"), first.ref_locs)
 
     def _scope(
         self,
@@ -247,11 +229,14 @@ class Expander:
         params: Mapping[str, Any],
         inputs: tuple[tuple[str, Ref], ...],
         input_locs: tuple[Loc, ...],
-    ) -> Ref:
+    ) -> Value:
         self.stack.append(block or "")
-        output = self.expand_list(inner)
+        value = self.expand_list(inner)
         self.stack.pop()
-        children = tuple(d.name for d in inner.declared)
+        if isinstance(value, Levels):
+            self.resolver.pyramids[inner.path] = value
+        output = value if isinstance(value, Ref) else value.refs[0]
+        children = self.children(inner)
         self.scopes[inner.path] = Scope(
             inner.path,
             kind,
@@ -264,7 +249,7 @@ class Expander:
             inner.only,
             input_locs=input_locs,
         )
-        return output
+        return value
 
     def _block(
         self,
@@ -273,14 +258,14 @@ class Expander:
         env: Mapping[str, Any],
         wired: Wired,
         only: str | None,
-    ) -> Ref:
+    ) -> Value:
         block = self.blocks[decl.target]
         if decl.target in self.stack:
             way = [name for name in self.stack[self.stack.index(decl.target) :] if name]
             message = f"block `{decl.target}` contains itself: {' -> '.join([*way, decl.target])}"
             self.report.error("SEG302", message, decl.target_loc)
             raise TooLarge
-        if len(wired.refs) != len(block.inputs):
+        if len(wired.values) != len(block.inputs):
             wants = ", ".join(block.inputs)
             self._count(decl, wired, f"block `{block.name}` reads [{wants}]", block.loc)
             return BROKEN
@@ -289,13 +274,14 @@ class Expander:
             params = block_values(decl, block, env, self.report)
         if params is None:
             return BROKEN
-        inputs = tuple(zip(block.inputs, wired.refs, strict=True))
         self.used.add(block.name)
-        inner = Frame(path, params, block.layers, dict(inputs), wired.refs[0], None, only)
-        return self._scope(inner, "block", decl, block.name, params, inputs, wired.locs)
+        names: dict[str, str | Value] = dict(zip(block.inputs, wired.values, strict=True))
+        inner = Frame(path, params, block.layers, names, wired.values[0], None, only)
+        inputs = wired.named(block.inputs)
+        return self._scope(inner, "block", decl, block.name, params, inputs, wired.ref_locs)
 
     def _count(self, decl: LayerDecl, wired: Wired, wants: str, defined: Loc | None = None) -> None:
-        got = len(wired.refs)
+        got = len(wired.values)
         loc = wired.locs[-1] if wired.given and wired.locs else decl.loc
         notes = (Note(defined, "defined here"),) if defined else ()
         message = f"{wants}, but `{decl.name}` gives it {got} value{'' if got == 1 else 's'}"
@@ -333,7 +319,7 @@ class Expander:
                 wired.refs + tuple(r for r, _ in extra),
                 decl.loc,
                 {name: node.loc for name, (_, node) in decl.attrs.items()},
-                wired.locs + tuple(loc for _, loc in extra),
+                wired.ref_locs + tuple(loc for _, loc in extra),
                 only,
                 init=layer_init(decl, cls, env, self.report),
                 freeze=layer_freeze(decl, cls, env, self.report)
@@ -355,7 +341,7 @@ class Expander:
             try:
                 if a.kind == "Operand":
                     values[name] = text(node, env)
-                    ref = self.resolver.value(values[name], node.loc, frame, decl.name)
+                    ref = self.resolver.single(values[name], node.loc, frame, decl.name)
                     extra.append((ref, node.loc))
                 else:
                     values[name] = attribute(a, node, env)
@@ -367,10 +353,11 @@ class Expander:
     def _arity(self, decl: LayerDecl, cls: type[Op], wired: Wired) -> bool:
         got = len(wired.refs)
         if cls.operands and cls.operands[-1].startswith("*"):
-            least = max(len(cls.operands), 2)
-            if got >= least:
+            if got >= max(len(cls.operands), cls.least):
                 return True
-            self._count(decl, wired, f"{decl.target} reads two or more values")
+            wants = ", ".join(cls.operands)
+            wants = "two or more values" if len(cls.operands) == 1 else f"[{wants}]"
+            self._count(decl, wired, f"{decl.target} reads {wants}")
             return False
         if got == len(cls.operands):
             return True

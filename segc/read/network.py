@@ -6,23 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from segc.diag import Report
-from segc.ir import Graph, Input, Ref
+from segc.ir import Graph, Ref
 from segc.op import REGISTRY
 from segc.read.expand import Expander, TooLarge
 from segc.read.inits import read_init
-from segc.read.names import check_function, check_identifier, check_local
-from segc.read.resolve import BROKEN, Frame
+from segc.read.inputs import read_inputs
+from segc.read.names import check_identifier
+from segc.read.resolve import BROKEN, Frame, Value
 from segc.read.spec import Spec
 from segc.read.transform import read_transforms
 from segc.read.unread import check_unread
-from segc.read.values import ValueFault, YNode, as_mapping, is_text, number, shown, unknown_key
-from segc.read.yaml import Mapping_, Scalar, Sequence_
-
-INPUT_KEYS = {"shape": "sizes, for example [N, 3, H, W]", "dtype": "float or int"}
-MAX_INPUTS = 64
-MAX_AXES = 8
-DTYPES = ("float", "int")
-CONSTRAINT_WORDS = ("floor", "ceil", "min", "max")  # functions in the printed sizes
+from segc.read.values import YNode, as_mapping, is_text, shown
 
 
 def build_graph(
@@ -30,9 +24,9 @@ def build_graph(
 ) -> Graph:
     """Expand a spec with parameter values `env`; faults are reported, what can stand stands."""
     top = {name: value for name, (_, value) in spec.top.items()}
-    inputs = _inputs(top["inputs"], env, report) if "inputs" in top else {}
+    inputs = read_inputs(top["inputs"], env, report) if "inputs" in top else {}
     expander = Expander(spec.blocks, report, max_layers)
-    names: dict[str, str | Ref] = {name: Ref(name) for name in inputs}
+    names: dict[str, str | Value] = {name: Ref(name) for name in inputs}
     first = Ref(next(iter(inputs))) if inputs else None
     frame = Frame("", env, spec.layers, names, first)
     try:
@@ -48,7 +42,7 @@ def build_graph(
         nodes=nodes,
         scopes=expander.scopes,
         outputs=outputs,
-        children=tuple(d.name for d in spec.layers),
+        children=expander.children(frame),
         params=dict(env),
         defaults={name: p.default for name, p in spec.params.items()},
         output_only={
@@ -100,67 +94,6 @@ def _only(ref: Ref, expander: Expander) -> str | None:
     return expander.nodes[ref.node].only if ref.node in expander.nodes else None
 
 
-def _inputs(node: YNode, env: Mapping[str, Any], report: Report) -> dict[str, Input]:
-    mapping = as_mapping(node, "`inputs`", report)
-    found: dict[str, Input] = {}
-    if mapping is not None and len(mapping.entries) > MAX_INPUTS:
-        message = f"{len(mapping.entries):,} inputs, the limit is {MAX_INPUTS}"
-        report.error("SEG313", message, mapping.loc)
-    for key, value in mapping.entries[:MAX_INPUTS] if mapping else ():
-        if check_identifier(key, report, "input") and check_local(key, report):
-            check_function(key, report)
-        shape, dtype = value, "float"
-        if isinstance(value, Mapping_):
-            entries = {k.text: (k, v) for k, v in value.entries}
-            for k, _ in entries.values():
-                if k.text not in INPUT_KEYS:
-                    unknown_key(k, INPUT_KEYS, f"input `{key.text}`", report, "SEG107")
-            shape = entries["shape"][1] if "shape" in entries else value
-            dtype = _dtype(entries["dtype"][1], report) if "dtype" in entries else "float"
-        sizes = _shape(shape, env, report)
-        found[key.text] = Input(key.text, sizes, dtype, key.loc)
-    if mapping is not None and not mapping.entries:
-        report.error("SEG104", "`inputs` is empty", mapping.loc, hint="image: [N, 3, H, W]")
-    return found
-
-
-def _dtype(node: YNode, report: Report) -> str:
-    if isinstance(node, Scalar) and node.value in DTYPES:
-        return node.text
-    message = f"{shown(node)} is not a type of values"
-    report.error("SEG105", message, node.loc, hint=f"one of {', '.join(DTYPES)}")
-    return "float"
-
-
-def _shape(node: YNode, env: Mapping[str, Any], report: Report) -> tuple[int | str, ...]:
-    if not isinstance(node, Sequence_) or not node.items:
-        message = f"an input needs its shape, got {shown(node)}"
-        report.error("SEG103", message, node.loc, hint="for example [N, 3, H, W]")
-        return ()
-    if len(node.items) > MAX_AXES:
-        report.error("SEG313", f"{len(node.items):,} axes, the limit is {MAX_AXES}", node.loc)
-    return tuple(_size(item, env, report) for item in node.items[:MAX_AXES])
-
-
-def _size(item: YNode, env: Mapping[str, Any], report: Report) -> int | str:
-    """A symbol (a plain name that is no parameter), or a positive integer expression."""
-    if is_text(item) and item.text not in env and item.text.isidentifier():
-        if item.text in CONSTRAINT_WORDS:
-            message = f"`{item.text}` is a function in the printed sizes"
-            report.error("SEG306", message, item.loc, hint="name the size otherwise")
-        elif check_identifier(item, report, "size"):
-            check_local(item, report)
-        return item.text
-    try:
-        value = number(item, "int", env)
-        if value >= 1:
-            return int(value)
-        report.error("SEG105", f"a size is at least 1, got {value}", item.loc)
-    except ValueFault as fault:
-        fault.tell(report, "a size")
-    return 1
-
-
 def _outputs(node: YNode, expander: Expander, frame: Frame, report: Report) -> dict[str, Ref]:
     mapping = as_mapping(node, "`outputs`", report)
     found: dict[str, Ref] = {}
@@ -171,7 +104,7 @@ def _outputs(node: YNode, expander: Expander, frame: Frame, report: Report) -> d
             message = f"output `{key.text}` needs the name of a layer, got {shown(value)}"
             report.error("SEG103", message, value.loc)
             continue
-        ref = expander.resolver.value(value.text, value.loc, frame, "")
+        ref = expander.resolver.single(value.text, value.loc, frame, "")
         if ref != BROKEN:
             found[key.text] = ref
     if mapping is not None and not mapping.entries:

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from segc.diag import Note, Report
+from segc.diag import Note, Report, did_you_mean
 from segc.ir import Node, Ref, Scope
 from segc.loc import Loc
 from segc.read.spec import LayerDecl
 from segc.read.yaml import Scalar, Sequence_
 
 BROKEN = Ref("", "broken")  # the value of a layer that is at fault: silences what follows
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """A pyramid: a value for each level, and the path of the layer or group that made it, "" where
+    the level is a name for a value from elsewhere."""
+
+    names: tuple[str, ...]
+    refs: tuple[Ref, ...]
+    paths: tuple[str, ...]
+
+    def at(self, level: str) -> Ref:
+        return self.refs[self.names.index(level)] if level in self.names else BROKEN
+
+
+Value = Ref | Levels
 
 
 @dataclass
@@ -27,8 +44,8 @@ class Frame:
     path: str
     env: Mapping[str, Any]
     declared: tuple[LayerDecl, ...]
-    names: dict[str, str | Ref] = field(default_factory=dict)
-    last: Ref | None = None
+    names: dict[str, str | Value] = field(default_factory=dict)
+    last: Value | None = None
     parent: Frame | None = None
     only: str | None = None
 
@@ -55,21 +72,50 @@ class Resolver:
     ) -> None:
         self.nodes, self.scopes, self.report = nodes, scopes, report
         self.cyclic: set[str] = set()  # paths of layers in cycles told already
+        self.pyramids: dict[str, Levels] = {}  # by the path of the layer that names them
+        self.level: str | None = None  # the level that names of pyramids stand for, inside one
 
-    def value(self, text: str, loc: Loc, frame: Frame, me: str) -> Ref:
-        """The value a name stands for; BROKEN after a report."""
+    @contextmanager
+    def level_of(self, level: str) -> Iterator[None]:
+        """While a layer is expanded for one level, names of pyramids stand for that level."""
+        before, self.level = self.level, level
+        try:
+            yield
+        finally:
+            self.level = before
+
+    def value(self, text: str, loc: Loc, frame: Frame, me: str) -> Value:
+        """The value or pyramid a name stands for; BROKEN after a report."""
+        found = self._value(text, loc, frame, me)
+        if isinstance(found, Levels) and self.level is not None:
+            return found.at(self.level)
+        return found
+
+    def single(self, text: str, loc: Loc, frame: Frame, me: str) -> Ref:
+        """The one value a name stands for; a pyramid is reported."""
+        found = self.value(text, loc, frame, me)
+        if isinstance(found, Ref):
+            return found
+        message = f"`{text}` is a pyramid of several values"
+        hint = f"name one of its levels: {', '.join(f'{text}.{n}' for n in found.names)}"
+        self.report.error("SEG316", message, loc, hint=hint)
+        return BROKEN
+
+    def _value(self, text: str, loc: Loc, frame: Frame, me: str) -> Value:
         first, _, rest = text.partition(".")
         found = self._first(first, frame)
         if found is None:
             self._missing(first, text, loc, frame, me)
             return BROKEN
+        if isinstance(found, Levels):
+            return self._level(found, rest, text, loc) if rest else found
         if isinstance(found, Ref):
             if rest and found != BROKEN:
                 self.report.error("SEG301", f"input `{first}` has no part `{rest}`", loc)
             return BROKEN if rest else found
         return self._descend(found, rest, text, loc)
 
-    def _first(self, name: str, frame: Frame | None) -> str | Ref | None:
+    def _first(self, name: str, frame: Frame | None) -> str | Value | None:
         while frame is not None:
             if name in frame.names:
                 return frame.names[name]
@@ -78,8 +124,31 @@ class Resolver:
             frame = frame.parent
         return None
 
-    def _descend(self, path: str, rest: str, text: str, loc: Loc) -> Ref:
-        for part in rest.split(".") if rest else ():
+    def _level(self, levels: Levels, rest: str, text: str, loc: Loc) -> Value:
+        """A level of a pyramid, or what lies inside the layer that made it, at every level."""
+        part, _, more = rest.partition(".")
+        if part in levels.names:
+            n = levels.names.index(part)
+            if not more:
+                return levels.refs[n]
+            if levels.paths[n]:
+                return self._descend(levels.paths[n], more, text, loc)
+        elif all(levels.paths):
+            found = [self._descend(path, rest, text, loc) for path in levels.paths]
+            refs = tuple(f if isinstance(f, Ref) else BROKEN for f in found)
+            paths = tuple(f"{path}.{rest}" for path in levels.paths)
+            return BROKEN if BROKEN in refs else Levels(levels.names, refs, paths)
+        hint = did_you_mean(part, levels.names) or f"levels: {', '.join(levels.names)}"
+        self.report.error("SEG301", f"`{text}` does not exist", loc, hint=hint)
+        return BROKEN
+
+    def _descend(self, path: str, rest: str, text: str, loc: Loc) -> Value:
+        parts = rest.split(".") if rest else []
+        for n, part in enumerate(parts):
+            own = self.scopes.get(path)
+            inside = own is not None and part in own.children
+            if path in self.pyramids and not inside:
+                return self._level(self.pyramids[path], ".".join(parts[n:]), text, loc)
             if path in self.nodes:
                 return self._port(self.nodes[path], part, text, loc)
             scope = self.scopes.get(path)
@@ -89,6 +158,8 @@ class Resolver:
                 self._no_member(scope, part, text, loc)
                 return BROKEN
             path = f"{path}.{part}"
+        if path in self.pyramids:
+            return self.pyramids[path]
         if path in self.nodes:
             return Ref(path)
         return self.scopes[path].output if path in self.scopes else BROKEN

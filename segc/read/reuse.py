@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from segc.diag import Note
 from segc.ir import Node, Ref, Scope
-from segc.read.resolve import BROKEN, Frame
+from segc.read.resolve import BROKEN, Frame, Value
 from segc.read.spec import LayerDecl
 
 if TYPE_CHECKING:
-    from segc.read.expand import Expander, Wired
+    from segc.read.expand import Expander
+    from segc.read.pyramid import Wired
 
 
 def reapply(
     expander: Expander, decl: LayerDecl, path: str, frame: Frame, wired: Wired, only: str | None
-) -> Ref:
+) -> Value:
     """Copy the nodes of the target under a new path, each naming whose weights it shares."""
     places = {name: key.loc for name, (key, _) in decl.attrs.items()}
     places |= {name: decl.keys[name].loc for name in ("init", "freeze") if name in decl.keys}
@@ -26,10 +27,10 @@ def reapply(
         expander.report.error("SEG102", message, loc)
     if places:
         return BROKEN
-    ref = expander.resolver.value(decl.target, decl.target_loc, frame, decl.name)
-    target = _owner(ref, decl.target, expander, frame)
+    value = expander.resolver.value(decl.target, decl.target_loc, frame, decl.name)
+    target = _owner(value, decl.target, expander, frame)
     if target is None:
-        if ref != BROKEN:
+        if value != BROKEN:
             message = f"`{decl.target}` is an input, not a layer"
             expander.report.error("SEG301", message, decl.target_loc)
         return BROKEN
@@ -38,9 +39,19 @@ def reapply(
     return _apply_scope(expander, target, decl, path, wired, only)
 
 
-def _owner(ref: Ref, text: str, expander: Expander, frame: Frame) -> Node | Scope | None:
+def again(
+    expander: Expander, decl: LayerDecl, made: str, path: str, wired: Wired, only: str | None
+) -> Value:
+    """The layer or group at `made` applied to other values, as `path`."""
+    target = expander.scopes.get(made) or expander.nodes.get(made)
+    if isinstance(target, Node):
+        return _apply_node(expander, target, decl, path, wired, only)
+    return BROKEN if target is None else _apply_scope(expander, target, decl, path, wired, only)
+
+
+def _owner(value: Value, text: str, expander: Expander, frame: Frame) -> Node | Scope | None:
     """The layer or group a name means (not the value of its last layer)."""
-    if ref == BROKEN:
+    if value == BROKEN:
         return None
     walk: Frame | None = frame
     first, _, rest = text.partition(".")
@@ -65,7 +76,7 @@ def _apply_node(
         name=path,
         inputs=wired.refs + target.inputs[own:],
         loc=decl.loc,
-        input_locs=wired.locs,
+        input_locs=wired.ref_locs,
         only=only,
         shared=target.shared or target.name,
         init={},
@@ -84,7 +95,7 @@ def _wrong_count(
 
 def _apply_scope(
     expander: Expander, target: Scope, decl: LayerDecl, path: str, wired: Wired, only: str | None
-) -> Ref:
+) -> Value:
     if len(wired.refs) != len(target.inputs):
         _wrong_count(expander, decl, wired, len(target.inputs), target)
         return BROKEN

@@ -44,14 +44,17 @@ LAYER_KEYS: dict[str, str] = {
     "block": "the block to instantiate",
     "layers": "an inline group of layers",
     "use": "an earlier layer whose weights are applied again",
+    "levels": "a pyramid: values by the names of their levels",
     "from": "the values it reads; default: the layer before",
     "when": "false: the layer passes its input through",
     "repeat": "number of copies in a chain, numbered 0, 1, … (`i` in expressions)",
-    "only": "`train`: exists in training only; `checkpoint`: only its weights are kept",
+    "each": "`level`: a layer of its own for every level of the pyramid it reads",
+    "share": "`level`: one layer, applied to every level of the pyramid it reads",
+    "only": "`train`, `test`: exists in that phase only; `checkpoint`: only its weights are kept",
     "init": "initialisers of its weights",
     "freeze": "true: its weights are not trained",
 }
-KINDS = ("op", "block", "layers", "use")
+KINDS = ("op", "block", "layers", "use", "levels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +238,14 @@ def _kinded(
     kinds = [k for k in KINDS if k in keys]
     if len(kinds) != 1:
         problem = f"has both `{kinds[0]}` and `{kinds[1]}`" if kinds else "does not say what it is"
-        hint = "give exactly one of op, block, layers, use"
+        hint = "give exactly one of op, block, layers, use, levels"
         close = [h for h in (report.suggest(a, KINDS) for a in attrs) if h] if not kinds else []
         message = f"layer `{key.text}` {problem}"
         report.error("SEG113", message, key.loc, hint=close[0] if close else hint)
         return None
     kind = kinds[0]
+    if kind == "levels":
+        return LayerDecl(key.text, key.loc, kind, "", keys["levels"].loc, keys, attrs)
     target = keys.pop(kind)
     if kind == "layers":
         for name, _ in attrs.values():

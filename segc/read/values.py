@@ -54,6 +54,9 @@ def shown(node: YNode) -> str:
 
 def number(node: YNode, kind: str, env: Env) -> Any:
     """An int, float or bool; text is an expression over the parameters in `env`."""
+    if isinstance(node, Mapping_) and {k.text for k, _ in node.entries} & {"train", "test"}:
+        hint = "give one value; only attributes that say so may differ by phase"
+        raise ValueFault("SEG103", f"needs {_A[kind]}, the same in both phases", node.loc, hint)
     if not isinstance(node, Scalar):
         raise ValueFault("SEG103", f"needs {_A[kind]}, got {shown(node)}", node.loc)
     return _fitting(node, _scalar(node, kind, env), kind)
@@ -160,6 +163,8 @@ def _by_kind(a: Attr, node: YNode, env: Env) -> Any:
         return _repeated(node, "int", 2, env)
     if kind == "Scale":
         return _repeated(node, "float", 2, env)
+    if kind == "PhaseInt":
+        return _by_phase(node, env)
     if kind == "Quad":
         return _repeated(node, "int", 4, env)
     if kind in ("Ints", "Floats"):
@@ -169,6 +174,21 @@ def _by_kind(a: Attr, node: YNode, env: Env) -> Any:
         message = f"{shown(node)} is not a `{a.name}`"
         raise ValueFault("SEG105", message, node.loc, "one of", value, a.choices)
     return value
+
+
+def _by_phase(node: YNode, env: Env) -> tuple[Any, ...]:
+    """One number for both phases, or {train: a, test: b}."""
+    if not isinstance(node, Mapping_):
+        return (number(node, "int", env),) * 2
+    given = {key.text: value for key, value in node.entries}
+    for key, _ in node.entries:
+        if key.text not in ("train", "test"):
+            message = f"`{key.text}` is no phase"
+            raise ValueFault("SEG103", message, key.loc, "write {train: …, test: …}")
+    if len(given) != 2:
+        message = "an attribute that differs by phase states both"
+        raise ValueFault("SEG103", message, node.loc, "write {train: …, test: …}")
+    return number(given["train"], "int", env), number(given["test"], "int", env)
 
 
 def _repeated(node: YNode, kind: str, count: int, env: Env) -> tuple[Any, ...]:

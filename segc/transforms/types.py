@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from segc.dim import DimLike, SizeError, symbol
 from segc.ir import Graph, Node, Ref
+from segc.kinds import check_kinds, input_type
 from segc.op import Pair, Problem
-from segc.types import UNKNOWN, Index, Tensor, Type, Unknown
+from segc.rows import CountedRows
+from segc.types import UNKNOWN, Tensor, Type, Unknown
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Derived:
         return found.shape if isinstance(found, Tensor) else None
 
 
-class _Numbers:
+class _Numbers(CountedRows):
     """Demands on sizes that are numbers; what symbols must satisfy is checked later."""
 
     def equal(self, a: DimLike, b: DimLike, problem: Problem) -> None:
@@ -54,7 +56,7 @@ def derive(graph: Graph, size: Pair | None = None) -> Derived:
     bound = _bound(graph, size) if size else {}
     for name, declared in graph.inputs.items():
         shape = tuple(d if isinstance(d, int) else bound.get(d, symbol(d)) for d in declared.shape)
-        found.types[Ref(name)] = Tensor(shape, declared.dtype)
+        found.types[Ref(name)] = input_type(declared, shape)
     for node in graph.nodes:
         operands = found.operands(node)
         if any(isinstance(t, Unknown) for t in operands) or not _kinds_fit(node, operands):
@@ -86,8 +88,8 @@ def _bound(graph: Graph, size: Pair) -> Mapping[str, int]:
 
 
 def _kinds_fit(node: Node, operands: tuple[Type, ...]) -> bool:
-    names = node.op.operands
-    return all(
-        isinstance(t, Index) == (i < len(names) and names[i] in node.op.index_operands)
-        for i, t in enumerate(operands)
-    )
+    try:
+        check_kinds(node, list(operands))
+    except Problem:
+        return False
+    return True

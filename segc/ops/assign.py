@@ -1,0 +1,1 @@
+"""Boxes assigned to ground truth: matching, sampling, targets."""

@@ -1,0 +1,1 @@
+"""Boxes: anchors and priors, encoding and decoding, clipping."""

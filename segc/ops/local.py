@@ -1,0 +1,1 @@
+"""Layers of detection networks: locally connected convolution, scaled L2 norm."""

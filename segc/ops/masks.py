@@ -1,0 +1,1 @@
+"""Masks of regions: cropped from ground truth, pasted into the image, voted."""

@@ -1,0 +1,1 @@
+"""Sequences: embedding, LSTM, greedy decoding."""

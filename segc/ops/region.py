@@ -1,0 +1,1 @@
+"""Features of regions: RoI pooling in its published forms, pyramids of bins, crops."""

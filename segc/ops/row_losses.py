@@ -1,0 +1,1 @@
+"""Losses of row sets, each with an explicit denominator."""

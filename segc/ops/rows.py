@@ -1,0 +1,141 @@
+"""Values of row sets: rows picked, values of the two phases joined, values by class."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+from segc.code import At, ByPhase, Call, Expr, Helper, Method, X
+from segc.dim import DimLike, text
+from segc.op import Example, Field, Need, Op, PhaseInt, Problem, Style, op
+from segc.ops.common import sizes, whole
+from segc.types import Boxes, Match, Pick, Tensor, Type
+
+
+def phased(value: PhaseInt) -> int | ByPhase:
+    """A number that may differ by phase, as code."""
+    train, test = value
+    return train if train == test else ByPhase(train, test)
+
+
+def same_rows(need: Need, a: DimLike, b: DimLike, what: str, operand: int = 1) -> None:
+    """Demand that two values have a row for each row of the same set."""
+    if a == b:
+        return
+    message = f"{what}: one is of the rows `{text(a)}`, the other of `{text(b)}`"
+    hint = "values of different row sets cannot be paired; `gather` both with the same choice"
+    need.equal(a, b, Problem("SEG214", message, operand=operand, hint=hint))
+
+
+class RowOp(Op):
+    """Base of operators on rows: what they see of the image is not a window."""
+
+    def field(self, axis: int, fields: tuple[Field, ...], lengths: tuple[int, ...] = ()) -> Field:
+        return whole(fields[0]) if fields else Field(Fraction(0), Fraction(1), Fraction(0))
+
+    @property
+    def style(self) -> Style:
+        return Style("region", self.name.replace("_", " "))
+
+
+@op("gather")
+class Gather(RowOp):
+    """The rows that another operator picked (indexing with its result).
+
+    y[r] = x[pick[r]]
+    pick: rows R of S; x: [S, ...] values or boxes -> [R, ...]
+    """
+
+    operands = ("pick", "x")
+    kinds = {"pick": "pick", "x": "any"}
+
+    def infer(self, need: Need, pick: Pick, x: Tensor | Boxes | Match) -> Type:
+        if not isinstance(x, (Tensor, Boxes, Match)):
+            raise Problem("SEG206", "gather picks rows of values or boxes", operand=1)
+        what = f"gather picks rows of `{text(pick.source)}`, {sizes(x.shape)} has others"
+        same_rows(need, pick.source, x.shape[0], what)
+        return replace(x, shape=(pick.shape[0], *x.shape[1:]))
+
+    def expr(self, pick: Pick, x: Tensor) -> Expr:
+        return At(X(1), X(0))
+
+
+@op("phase")
+class Phase(RowOp):
+    """One value in training, another one of the same type outside it.
+
+    y = train in training, test otherwise
+    train, test: [R1, ...] and [R2, ...], equal but for their rows -> [R, ...]
+    """
+
+    operands = ("train", "test")
+    kinds = {"train": "any", "test": "any"}
+
+    def infer(self, need: Need, train: Type, test: Type) -> Type:
+        if type(train) is not type(test) or not isinstance(train, (Tensor, Boxes)):
+            raise Problem("SEG206", "phase joins two values of one type", operand=1)
+        assert isinstance(test, (Tensor, Boxes))
+        alike = replace(test, shape=train.shape) == train
+        if not alike or train.shape[1:] != test.shape[1:]:
+            message = f"phase joins values of one type, these are {sizes(train.shape)} and "
+            raise Problem("SEG203", message + sizes(test.shape), operand=1)
+        rows = need.joined(train.shape[0], test.shape[0])
+        return replace(train, shape=(rows, *train.shape[1:]))
+
+    def operand_phase(self, index: int) -> str | None:
+        return ("train", "test")[index]
+
+    def at_test(self) -> Op | None:
+        return None
+
+    def expr(self, train: Tensor, test: Tensor) -> Expr:
+        return ByPhase(X(0), X(1))
+
+
+@op("by_class")
+class ByClass(RowOp):
+    """Of the values of all classes those of each row's class.
+
+    y[r] = x[r, label[r]]
+    x: [R, K, ...], label: [R] -> [R, ...]
+    """
+
+    operands = ("x", "label")
+    examples = ()
+    helpers = (
+        Helper(
+            "by_class",
+            '''\
+def by_class(x: Tensor, label: Tensor) -> Tensor:
+    """x[r, label[r]] of every row r."""
+    return x[torch.arange(len(x), device=x.device), label]
+''',
+        ),
+    )
+
+    def infer(self, need: Need, x: Tensor, label: Tensor) -> Tensor:
+        if len(x.shape) < 2 or label.dtype != "int" or len(label.shape) != 1:
+            message = f"by_class takes [R, K, ...] and the class of each row, got {sizes(x.shape)}"
+            raise Problem("SEG201", f"{message} and {sizes(label.shape)} ({label.dtype})")
+        same_rows(need, x.shape[0], label.shape[0], "by_class pairs values with their classes")
+        return Tensor((x.shape[0], *x.shape[2:]), x.dtype)
+
+    def expr(self, x: Tensor, label: Tensor) -> Call:
+        return Call("by_class", (X(0), X(1)))
+
+
+@op("detach")
+class Detach(RowOp):
+    """Gradients stop here (torch.Tensor.detach): proposals are inputs of the heads, not learned.
+
+    y = x
+    """
+
+    kinds = {"x": "any"}
+    examples = (Example({}, ((2, 3),)),)
+
+    def infer(self, need: Need, x: Type) -> Type:
+        return x
+
+    def expr(self, x: Tensor) -> Method:
+        return Method(X(0), "detach")

@@ -1,0 +1,1 @@
+"""Rows chosen by score or overlap: top-k, non-maximum suppression, thresholds."""
