@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 from segc.code import SizeOf, X
+from segc.emit.answer import Answer, Group, Line
 from segc.emit.construct import Printer, expression
-from segc.emit.layout import Bracket, Doc, Tagged, call, flat, statement
+from segc.emit.layout import Doc, call, flat, statement
 from segc.emit.structure import Part, short_name, value_name
 from segc.emit.text import WIDTH, free_name, literal
 from segc.emit.trees import filled
-from segc.emit.units import Statement, role, statements
+from segc.emit.units import Statement, in_phases, role, statements
 from segc.emit.wiring import Unit, Wiring
 from segc.ir import Ref
+from segc.rows import PHASES
 
 RUNNING = ("x", "out", "y", "z")  # names of a value that only the next line reads
 Comment = Callable[[Ref], str | None]
-
-
-@dataclass
-class Line:
-    """A statement with its place and the values that later lines read from it."""
-
-    number: int
-    statement: Statement
-    names: dict[Ref, str] = field(default_factory=dict)
 
 
 class Forward:
@@ -43,38 +36,34 @@ class Forward:
         }
         self.sizes: dict[Ref, str] = {}
         self.returns_dict = outputs is not None and (len(outputs) > 1 or bool(self.phases))
-        units = self.wiring.units
-        main = tuple(u for u in units if u.only is None)
-        late = tuple(u for u in units if u.only is not None)
         self.returned = self._returned(None)
-        in_training = {r for u in late for r in u.makes}
+        units = in_phases(self.wiring)
+        lasting = {r for u in units if u.only is None or u.kind == "pick" for r in u.makes}
+        passing = {r for u in units for r in u.makes} - lasting
         self.maybe = (
-            () if self.returns_dict else tuple(r for r in self.returned if r in in_training)
-        )  # returned values that are None outside training
-        every = (*self.returned, *self._returned("train"))
-        both = statements(main, (*every, *_outside(late)), self.wiring)
-        extra = statements(late, self._returned("train"), self.wiring)
-        self.main = [Line(n, s) for n, s in enumerate(both)]
-        self.late = [Line(n, s) for n, s in enumerate(extra, len(both))]
-        self.uses = self._uses()
+            () if self.returns_dict else tuple(r for r in self.returned if r in passing)
+        )  # returned values that are None in the other phase
+        every = [r for phase in (None, *PHASES) for r in self._returned(phase)]
+        found = statements(units, tuple(every), self.wiring)
+        self.every = [Line(n, s) for n, s in enumerate(found)]
+        self.uses = self._uses(every)
 
     def _returned(self, phase: str | None) -> tuple[Ref, ...]:
-        """The values returned always, or in training only."""
+        """The values returned always, or in one phase only."""
         if self.outputs is None:
             return self.wiring.returns if phase is None else ()
         refs = zip(self.outputs, self.wiring.returns, strict=True)
         return tuple(r for name, r in refs if self.phases.get(name) == phase)
 
     # --- who reads what -------------------------------------------------------------------
-    def _uses(self) -> dict[Ref, list[tuple[int, bool]]]:
+    def _uses(self, returned: Sequence[Ref]) -> dict[Ref, list[tuple[int, bool]]]:
         """For every value the (statement, only its size?) of its readers."""
         found: dict[Ref, list[tuple[int, bool]]] = {}
-        for line in (*self.main, *self.late):
+        for line in self.every:
             for ref, size in line.statement.reads():
                 found.setdefault(ref, []).append((line.number, size))
-        end = len(self.main) + len(self.late)
-        for ref in (*self.returned, *self._returned("train")):
-            found.setdefault(ref, []).append((end, False))
+        for ref in returned:
+            found.setdefault(ref, []).append((len(self.every), False))
         return found
 
     def _last(self, ref: Ref) -> int:
@@ -85,11 +74,11 @@ class Forward:
     # --- names ----------------------------------------------------------------------------
     def _name_all(self) -> None:
         self.active = {ref: self._last(ref) for ref in self.names}  # values that have a name
-        self.by_number = {line.number: line for line in (*self.main, *self.late)}
+        self.by_number = {line.number: line for line in self.every}
         functions = (helper.name for helper in self.plan.blueprint.helpers())
         self.taken = {*RUNNING, *self.plan.arg_names, *functions}
         self.before: Ref | None = None  # the value of the statement before, if it kept its name
-        for line in (*self.main, *self.late):
+        for line in self.every:
             self._name_line(line)
 
     def _name_line(self, line: Line) -> None:
@@ -98,7 +87,7 @@ class Forward:
         for ref in made:
             self._take_size(ref, line)
         for ref in made:
-            name = self._name(ref, line, made)
+            name = self.names.get(ref) or self._name(ref, line, made)
             line.names[ref] = self.names[ref] = name
             self.active[ref] = self._last(ref)
             self.taken.add(name)
@@ -185,6 +174,8 @@ class Forward:
 
         if unit.kind == "node":
             return self._node_doc(unit, operand)
+        if unit.kind == "pick":
+            return self._tapped(unit, operand(X(0)))
         args = [operands[r] if r in operands else self.value(r) for r in unit.reads]
         target = self.path(self.wiring.shared(unit.part) or unit.part.rel)
         if unit.kind == "run":
@@ -215,10 +206,13 @@ class Forward:
         flag = self.printer.flag(part)
         if flag is not None and not self.wiring.is_module(part):
             doc = self._if(part, doc, operand(X(0)))
+        return self._tapped(unit, doc)
+
+    def _tapped(self, unit: Unit, doc: Doc) -> Doc:
         if not self.instrument:
             return doc
-        ports = [literal(p) for p in part.key.ports[1:]]
-        return call("_tap", [literal(part.rel), doc, *ports])
+        ports = [literal(p) for p in unit.part.key.ports[1:]]
+        return call("_tap", [literal(unit.part.rel), doc, *ports])
 
     def _size(self, ref: Ref, axis: int | None) -> str:
         if ref in self.sizes:
@@ -234,36 +228,63 @@ class Forward:
     def lines(self) -> Iterator[str]:
         """The body of `forward`."""
         self._name_all()
-        main = list(self.main)
-        last = self._returned_directly(main)
+        lines = list(self.every)
+        last = self._returned_directly(lines)
         if last is not None:
-            main.pop()
+            lines.pop()
         self.shown: str | None = None
-        for line in main:
-            yield from self._line(line, 8)
-        if self.late and not self.returns_dict:
-            yield from self._training_lines()
+        groups = [(only, list(g)) for only, g in groupby(lines, lambda e: e.statement.unit.only)]
         if self.returns_dict:
-            yield from self._return_dict()
-        elif last is not None:
-            yield from self._commented("return ", self.doc(last.statement), 8, self.returned[0])
+            yield from Answer(self, groups).lines()
+            return
+        yield from self.segments(groups)
+        if last is not None:
+            yield from self.commented("return ", self.doc(last.statement), 8, self.returned[0])
         elif self.returned:
             names = ", ".join(self.value(r) for r in self.returned)
             yield f"        return {names}"
+
+    def segments(self, groups: Sequence[Group]) -> Iterator[str]:
+        """Statements, those of one phase under a condition."""
+        n = 0
+        while n < len(groups):
+            only, lines = groups[n]
+            other = groups[n + 1] if n + 1 < len(groups) else (None, [])
+            paired = only is not None and other[0] is not None
+            if only is None:
+                for line in lines:
+                    yield from self.line(line, 8)
+            else:
+                yield from self._conditional(only, lines, other[1] if paired else [])
+            n += 2 if paired else 1
+
+    def _conditional(self, only: str, lines: list[Line], others: list[Line]) -> Iterator[str]:
+        """`if self.training:`, with what the other phase does instead."""
+        for ref in self.maybe:
+            if any(ref in line.statement.unit.makes for line in (*lines, *others)):
+                yield f"        {self.value(ref)} = None"
+        yield f"        if {'' if only == 'train' else 'not '}self.training:"
+        for line in lines:
+            yield from self.line(line, 12)
+        if others:
+            yield "        else:"
+        for line in others:
+            yield from self.line(line, 12)
 
     def _returned_directly(self, lines: list[Line]) -> Line | None:
         """The last line if its value is all that is returned."""
         if not lines or lines[-1].statement.unit.kind == "loop":
             return None
-        if self.late or len(self.returned) != 1 or self.returns_dict:
-            return None
         last = lines[-1]
+        phased = any(e.statement.unit.only is not None for e in lines)
+        if phased or len(self.returned) != 1 or self.returns_dict:
+            return None
         made = [r for r in last.statement.unit.makes if self.uses.get(r)]
         if len(last.statement.unit.makes) > 1 or made != [self.returned[0]]:
             return None
         return last if len(self.uses[made[0]]) == 1 else None
 
-    def _line(self, line: Line, indent: int) -> Iterator[str]:
+    def line(self, line: Line, indent: int) -> Iterator[str]:
         unit = line.statement.unit
         if unit.kind == "class" and not unit.makes:
             return
@@ -272,7 +293,7 @@ class Forward:
             return
         targets = [line.names.get(r, "_") for r in unit.makes]
         first = next((r for r in unit.makes if r in line.names), None)
-        yield from self._commented(
+        yield from self.commented(
             f"{', '.join(targets)} = ", self.doc(line.statement), indent, first
         )
         for ref in unit.makes:
@@ -299,7 +320,7 @@ class Forward:
             yield f"{pad}for {item} in {items}:"
             yield f"{pad}    {target} = {item}({', '.join([target, *others])})"
 
-    def _commented(self, before: str, doc: Doc, indent: int, ref: Ref | None) -> Iterator[str]:
+    def commented(self, before: str, doc: Doc, indent: int, ref: Ref | None) -> Iterator[str]:
         lines = statement(before, doc, indent)
         text = self.comment(ref) if ref is not None else None
         fits = text is not None and len(lines[-1]) + len(text) + 4 <= WIDTH
@@ -307,36 +328,6 @@ class Forward:
             self.shown = text
             lines[-1] += f"  # {text}"
         yield from lines
-
-    def _training_lines(self) -> Iterator[str]:
-        """Layers of training in an inner class; what it returns of them is None otherwise."""
-        for ref in self.maybe:
-            yield f"        {self.value(ref)} = None"
-        yield "        if self.training:"
-        for line in self.late:
-            yield from self._line(line, 12)
-
-    def _return_dict(self) -> Iterator[str]:
-        assert self.outputs is not None
-        pairs = list(zip(self.outputs, self.wiring.returns, strict=True))
-        always = [(n, r) for n, r in pairs if n not in self.phases]
-        items = tuple(Tagged(f"{literal(n)}: ", self.value(r)) for n, r in always)
-        if len(always) == len(pairs):
-            yield from statement("return ", Bracket("", items, "{}"), 8)
-            return
-        yield from statement("outputs = ", Bracket("", items, "{}"), 8)
-        yield "        if self.training:"
-        late, given = list(self.late), {r: n for n, r in pairs if n in self.phases}
-        for line in late:
-            ref = line.statement.unit.makes[0]
-            if ref in given and len(self.uses[ref]) == 1 and line.statement.unit.kind != "loop":
-                target = f"outputs[{literal(given.pop(ref))}] = "
-                yield from self._commented(target, self.doc(line.statement), 12, ref)
-            else:
-                yield from self._line(line, 12)
-        for ref, name in given.items():
-            yield f"            outputs[{literal(name)}] = {self.value(ref)}"
-        yield "        return outputs"
 
 
 def member_path(wiring: Wiring, rel: str, owner: str) -> str:
@@ -353,12 +344,6 @@ def member_path(wiring: Wiring, rel: str, owner: str) -> str:
         else:
             text += f".{word}"
     return text
-
-
-def _outside(units: tuple[Unit, ...]) -> tuple[Ref, ...]:
-    """Values that units of a later phase read: they must keep a name of their own."""
-    made = {r for u in units for r in u.makes}
-    return tuple(r for u in units for r in u.reads if r not in made)
 
 
 def _index(unit: Unit) -> str:

@@ -167,6 +167,18 @@ def signature_lines(plan: ClassPlan, params: Mapping[str, Any] | None) -> list[s
     return statement("def ", call("__init__", args, " -> None:"), 4)
 
 
+def optional_args(plan: ClassPlan) -> dict[str, str]:
+    """What the annotation of an argument of `forward` adds where it is given in one phase only."""
+    first = plan.blueprint.first
+    graph, inside = first.view.graph, first.scope.only if first.scope else None
+    found: dict[str, str] = {}
+    for name, (_, ref) in zip(plan.arg_names, first.args, strict=True):
+        source = graph.inputs.get(ref.node) or graph.by_name[ref.node]
+        if source.only is not None and source.only != inside:
+            found[name] = " | None = None" if plan.is_top else " | None"
+    return found
+
+
 def fixed_checks(plan: ClassPlan, params: Mapping[str, Any], command: str) -> Iterator[str]:
     """Refuse other values of the parameters that were settled when the file was written."""
     for name, value in params.items():

@@ -10,7 +10,14 @@ from segc.emit.audit import refuse
 from segc.emit.beside import names_beside
 from segc.emit.construct import Printer
 from segc.emit.forward import Forward
-from segc.emit.header import class_docstring, file_lines, fixed_checks, signature_lines, spec_name
+from segc.emit.header import (
+    class_docstring,
+    file_lines,
+    fixed_checks,
+    optional_args,
+    signature_lines,
+    spec_name,
+)
 from segc.emit.instrument import FORWARD, PREAMBLE, instrumented
 from segc.emit.layout import call, statement
 from segc.emit.observe import Build, Observations
@@ -147,7 +154,8 @@ class Emitter:
         return [*lines, *frozen_lines(plan, self.plans)]
 
     def _forward_head(self, plan: ClassPlan, forward: Forward) -> Iterator[str]:
-        args = ["self", *(f"{n}: Tensor" for n in plan.arg_names)]
+        absent = optional_args(plan)
+        args = ["self", *(f"{n}: Tensor{absent.get(n, '')}" for n in plan.arg_names)]
         if forward.returns_dict:
             result = "dict[str, Tensor]"
         else:

@@ -42,9 +42,37 @@ class Statement:
         return 1 + max((s.depth for s in self.nested.values()), default=0)
 
 
+def in_phases(wiring: Wiring) -> tuple[Unit, ...]:
+    """The units in the order of their statements.
+
+    Layers of training come last where nothing outside it waits for a phase. A value that joins the
+    phases is made twice, in each from the operand of that phase.
+    """
+    units: list[Unit] = []
+    for unit in wiring.units:
+        phases = _joined(unit, wiring)
+        if not phases:
+            units.append(unit)
+        for phase, ref in zip(phases, unit.reads, strict=False):
+            if unit.only in (None, phase):
+                units.append(Unit("pick", unit.part, (ref,), unit.makes, phase))
+    if any(u.only == "test" for u in units):
+        return tuple(units)
+    return (*(u for u in units if u.only is None), *(u for u in units if u.only is not None))
+
+
+def _joined(unit: Unit, wiring: Wiring) -> tuple[str, ...]:
+    """The phases of a unit's operands, if it joins values of several."""
+    if unit.kind != "node":
+        return ()
+    op = wiring.node(unit.part).op
+    found = [op.operand_phase(n) for n in range(len(unit.reads))]
+    return tuple(p for p in found if p is not None)
+
+
 def role(unit: Unit, wiring: Wiring) -> str:
     """What a unit is for a reader: conv norm act down merge call shape …"""
-    if unit.kind in ("class", "loop"):
+    if unit.kind in ("class", "loop", "pick"):
         return unit.kind.replace("class", "call")
     if unit.kind == "run":
         items = unit.part.parts[unit.start : unit.stop]
@@ -104,6 +132,8 @@ def _nests(before: Statement, after: Statement, count: dict[Ref, int], wiring: W
     if wiring.conditional(before.unit):
         return False
     first, second = role(before.unit, wiring), role(after.unit, wiring)
+    if second == "pick":
+        return first not in ("loop", "pick")
     if second == "merge":
         few = len(after.unit_reads) == 2 and not after.nested
         return places[0] > 0 and first == "call" and before.depth == 1 and few
