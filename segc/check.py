@@ -122,6 +122,7 @@ def _conflict(problem: Problem) -> Problem:
 
 
 # Faults another input size may cure.
+CONSTRAINT_WORDS = ("floor", "ceil", "min", "max")  # functions in printed sizes
 SIZES = ("SEG203", "SEG204", "SEG205", "SEG207", "SEG209", "SEG211")
 MAX_COUNT = 2**40  # parameters of a network, values of a tensor
 LARGE = 2**18  # from here on a size deserves a look at what it makes of the smallest input
@@ -148,6 +149,8 @@ def _derive(graph: Graph) -> tuple[Checked, list[Failure]]:
         shape = tuple(d if isinstance(d, int) else symbol(d) for d in declared.shape)
         types[Ref(name)] = input_type(declared, shape)
     demands = _Demands(Domain())
+    taken = {d for i in graph.inputs.values() for d in i.shape if isinstance(d, str)}
+    demands.row_sets.sizes_of_inputs = frozenset((*taken, *CONSTRAINT_WORDS))
     for declared in graph.inputs.values():
         if declared.rows is not None:
             demands.row_sets.named(declared.rows)

@@ -36,6 +36,7 @@ class RowSets:
     """All row sets of a network, in the order in which they arise."""
 
     sets: dict[str, RowSet] = field(default_factory=dict)
+    sizes_of_inputs: frozenset[str] = frozenset()  # names that are taken
 
     def new(
         self,
@@ -45,13 +46,13 @@ class RowSets:
         phases: Mapping[str, DimLike] | None = None,
         port: str = "",
     ) -> DimLike:
-        """The symbol of a set that a layer makes, named after it."""
-        wanted = "_".join([*node.split("."), *([port] if port else [])]) or "rows"
-        wanted = f"rows_{wanted}" if wanted[0].isdigit() else wanted
-        name, n = wanted, 2
-        while name in self.sets and self.sets[name].node != node:
-            name, n = f"{wanted}_{n}", n + 1
-        self.sets[name] = RowSet(name, node, bound, of, dict(phases or {}))
+        """The symbol of a set that a layer makes, named after it, as briefly as is clear."""
+        words = [w for w in (*node.split("."), port) if w] or ["rows"]
+        names = ["_".join(words[k:]) for k in reversed(range(len(words)))]
+        names += [f"{names[-1]}_{n}" for n in range(2, len(self.sets) + 3)]
+        free = (n for n in names if not n[0].isdigit() and n not in self.sizes_of_inputs)
+        name = next(n for n in free if n not in self.sets or self.sets[n].node == node + port)
+        self.sets[name] = RowSet(name, node + port, bound, of, dict(phases or {}))
         return symbol(name)
 
     def named(self, name: str) -> None:
@@ -74,9 +75,13 @@ class RowSets:
                 return d
             d = substitute(d, joined)
 
-    def size(self, d: DimLike, env: Mapping[str, int], phase: str) -> int:
-        """The number of rows at most, with the input sizes `env`."""
-        return evaluate(d, self.sizes(env, phase))
+    def settled(self, counts: Mapping[str, int]) -> RowSets:
+        """The sets with as many rows as were counted."""
+        sets = {
+            name: RowSet(name, found.node, counts[name]) if name in counts else found
+            for name, found in self.sets.items()
+        }
+        return RowSets(sets)
 
     def sizes(self, env: Mapping[str, int], phase: str) -> dict[str, int]:
         """The values of all symbols in one phase: sets as large as they can be."""

@@ -17,12 +17,14 @@ from segc.build import Maker
 from segc.check import Checked
 from segc.diag import Diagnostic, Fail
 from segc.dim import Domain
+from segc.drawn import drawn, settled
 from segc.emit.beside import importable
 from segc.emit.deploy import deploy_source
 from segc.emit.module import instrumented_source, model_source
 from segc.ir import Ref
 from segc.op import Param
 from segc.optimise import Options
+from segc.phases import inference
 from segc.source import Source
 from segc.types import Unknown
 
@@ -89,10 +91,16 @@ def verify_network(checked: Checked, source: str, instrumented: str) -> Iterator
         plain = network(source, "segc_emitted")
         yield _parameters(checked, plain)
         yield _keys(checked, plain)
-        tapped = network(instrumented, "segc_instrumented")
-        yield _shapes(checked, tapped)
-        yield _macs(checked, plain)
-        yield _refused(checked, plain)
+        if not checked.rows.sets:
+            tapped = network(instrumented, "segc_instrumented")
+            yield _shapes(checked, tapped)
+            yield _macs(checked, plain)
+            yield _refused(checked, plain)
+            return
+        tapped = network(instrumented, "segc_instrumented", "cpu")  # rows are data
+        yield _shapes(checked, tapped, "cpu")
+        yield _row_macs(checked, tapped)
+        yield _refused(checked, tapped, "cpu")
 
 
 def _quiet() -> Any:
@@ -186,22 +194,24 @@ def make_inputs(checked: Checked, env: Mapping[str, int], device: str = "meta") 
     found: dict[str, Any] = {}
     for name, declared in checked.graph.inputs.items():
         size = [d if isinstance(d, int) else env[d] for d in declared.shape]
-        if declared.dtype == "int":
+        if declared.type != "tensor":
+            found[name] = drawn(declared.type, size, checked, env).to(device)
+        elif declared.dtype == "int":
             found[name] = torch.zeros(size, dtype=torch.int64, device=device)
         else:
             found[name] = torch.randn(size, device=device)
     return found
 
 
-def _shapes(checked: Checked, model: Any) -> Finding:
+def _shapes(checked: Checked, model: Any, device: str = "meta") -> Finding:
     torch = _torch()
     compared = 0
     for env in accepted_sizes(checked):
-        wanted = shapes(checked, env)
         for training in (True, False):
             model.train(training)
             with torch.no_grad():
-                model(**make_inputs(checked, env))
+                model(**make_inputs(checked, env, device))
+            wanted = shapes(settled(checked, model.taps), env)
             fault = _compare(model.taps, wanted)
             if fault:
                 return Finding("shapes", False, f"at {_shown(env)}: {fault}")
@@ -223,7 +233,12 @@ def _shown(env: Mapping[str, int]) -> str:
     return ", ".join(f"{k}={v}" for k, v in env.items())
 
 
-def _macs(checked: Checked, model: Any, what: str = "MACs") -> Finding:
+def _row_macs(checked: Checked, model: Any) -> Finding:
+    """The multiply-accumulates of a network with rows, for as many rows as there were."""
+    return _macs(checked, model, device="cpu")
+
+
+def _macs(checked: Checked, model: Any, what: str = "MACs", device: str = "meta") -> Finding:
     torch = _torch()
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -231,17 +246,17 @@ def _macs(checked: Checked, model: Any, what: str = "MACs") -> Finding:
     env = accepted_sizes(checked)[-1]
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        model(**make_inputs(checked, env))
+        model(**make_inputs(checked, env, device))
     real = counter.get_total_flops() // 2
     sizes: Sizes = {k: tuple(v.shape) for k, v in make_inputs(checked, env).items()}
-    rows = table(checked, sizes).rows
-    derived = sum(r.macs or 0 for r in rows if r.node.only is None)
+    rows = table(settled(checked, getattr(model, "taps", {})), sizes).rows
+    derived = sum(r.macs or 0 for r in rows if r.node.only in (None, "test"))
     detail = f"{real:,} at {_shown(env)}"
     ok = real == derived
     return Finding(what, ok, detail if ok else f"{detail}, derived {derived:,}")
 
 
-def _refused(checked: Checked, model: Any) -> Finding:
+def _refused(checked: Checked, model: Any, device: str = "meta") -> Finding:
     """Sizes just outside the accepted ones must fail in torch; accepted ones ran above.
 
     Two demands torch does not make: that pooling indices point into a map of the size unpooled to
@@ -256,7 +271,7 @@ def _refused(checked: Checked, model: Any) -> Finding:
     model.eval()
     for symbol in _symbols(checked)[0]:
         for value in (v for v in checked.domain.outside(symbol, OUTSIDE) if v >= 1):
-            axes = _axes(model, make_inputs(checked, {**inside, symbol: value}))
+            axes = _axes(model, make_inputs(checked, {**inside, symbol: value}, device))
             if axes is None:
                 refused += 1
             elif axes != derived:
@@ -315,6 +330,7 @@ def trained_like(model: Any) -> None:
 
 def verify_deploy(checked: Checked, plain: str, deploy: str) -> Finding:
     """`from_model` of the deploy module gives the plain module's outputs, in float64."""
+    lasting = inference(checked)
     torch = _torch()
     module = import_source(deploy, "segc_deploy")
     reference = network(plain, "segc_plain", "cpu").double().eval()
@@ -322,14 +338,19 @@ def verify_deploy(checked: Checked, plain: str, deploy: str) -> Finding:
     with torch.no_grad():
         trained_like(reference)
         fast = module.from_model(reference).eval()
-        small = _combinations(checked, lambda s: _near(checked.domain, s, SMALL))
-        env = next(small, accepted_sizes(checked)[0])
+        small = _combinations(lasting, lambda s: _near(checked.domain, s, SMALL))
+        env = next(small, accepted_sizes(lasting)[0])
         inputs = {k: v.double() if v.is_floating_point() else v
-                  for k, v in make_inputs(checked, env, "cpu").items()}  # fmt: skip
+                  for k, v in make_inputs(lasting, env, "cpu").items()}  # fmt: skip
         wanted, got = _named(reference(**inputs)), _named(fast(**inputs))
     if wanted.keys() != got.keys():
         return Finding("deploy", False, f"outputs {list(got)} instead of {list(wanted)}")
     for name, value in wanted.items():
+        if got[name].shape != value.shape:
+            shapes = f"{tuple(got[name].shape)} instead of {tuple(value.shape)}"
+            return Finding("deploy", False, f"`{name}` is {shapes}")
+        if not value.numel():
+            continue
         worst = max(worst, float((got[name] - value).abs().max() / value.abs().max().clamp(min=1)))
     detail = f"differs by at most {worst:.1e} of the largest output at {_shown(env)}, float64"
     return Finding("deploy", worst <= TOLERANCE, detail)
@@ -338,6 +359,8 @@ def verify_deploy(checked: Checked, plain: str, deploy: str) -> Finding:
 def _deploy_macs(checked: Checked, source: str) -> Finding:
     """What the optimiser says it costs is what torch counts."""
     with _quiet():
+        if checked.rows.sets:
+            return _macs(checked, network(source, "segc_deploy", "cpu"), "deploy MACs", "cpu")
         return _macs(checked, network(source, "segc_deploy"), "deploy MACs")
 
 
