@@ -174,6 +174,7 @@ class Graph:
     losses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # of known checkpoints, by name
+    labels: Mapping[Ref, str] = field(default_factory=dict)  # what levels of pyramids are called
     stages: Mapping[str, StageNet] = field(default_factory=dict)  # networks of stages, by stage
     file: str = ""
     texts: tuple[str, ...] = field(default=(), repr=False)  # of the files it was read from

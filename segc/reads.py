@@ -53,6 +53,8 @@ _WHEN = {
 def check_unused(graph: Graph, report: Report) -> None:
     read = {ref.node for node in graph.nodes for ref in node.inputs}
     read |= {ref.node for ref in graph.outputs.values()}
+    read |= {n.shared for n in graph.nodes if n.shared and n.name in read}
+    read |= {n.name for n in graph.nodes if n.shared in read}  # in another application
     owner = {s.output.node: s for s in graph.scopes.values() if not s.absent}  # outer ones last
     for node in graph.nodes:
         if node.name in read or node.absent or node.only == "checkpoint":

@@ -78,6 +78,9 @@ def slots(augment: Augment, channels: int, margin: int) -> dict[str, Any]:
         "turned": augment.get("quarter_turns"),
         "resized_crop": augment.get("resized_crop"),
         "resized": _resized(augment),
+        "shorts": augment.get("shorts"),
+        "expand": augment.get("expand"),
+        "iou_crop": augment.get("iou_crop"),
         "rotated_some": _share(augment, "rotate") < 1,
         "blurred_some": _share(augment, "blur") < 1,
     }
@@ -100,7 +103,7 @@ def _share(augment: Augment, key: str) -> float:
 
 def _knobs(augment: Augment) -> list[Knob]:
     found: list[Knob] = []
-    for make in (_size_knobs, _window_knobs, _place_knobs, _colour_knobs):
+    for make in (_size_knobs, _object_knobs, _window_knobs, _place_knobs, _colour_knobs):
         found += make(augment)
     return found
 
@@ -119,6 +122,19 @@ def _size_knobs(augment: Augment) -> list[Knob]:
     if augment.get("scales"):
         text = "of the random resize"
         found.append(Knob("scales", "tuple[float, ...]", _tuple(augment["scales"]), text))
+    return found
+
+
+def _object_knobs(augment: Augment) -> list[Knob]:
+    found, expand = [], augment.get("expand")
+    if augment.get("shorts"):
+        text = "of the image, one of which is drawn, pixels"
+        found.append(Knob("shorts", "tuple[int, ...]", _tuple(augment["shorts"]), text))
+    if expand:
+        text = "largest factor of the empty image around it"
+        found.append(Knob("expand", "float", number(expand["most"]), text))
+        share = Knob("expand_share", "float", number(expand["probability"]), "of the images")
+        found.append(share)
     return found
 
 

@@ -148,9 +148,14 @@ class Forward:
         if ref in self.wiring.box_outputs:
             return short_name(self.wiring.box_outputs[ref])
         if ref.port.startswith("#"):
-            inner = self.wiring.inner(part).first
+            first = self.plan.blueprint.first
+            inner = self.wiring.inner_at(part, first) or self.wiring.inner(part).first
             inside = value_name(inner, inner.returns[int(ref.port[1:])])
             return inside or short_name(part.rel)
+        first = self.plan.blueprint.first
+        label = first.view.graph.labels.get(Ref(first.full(ref.node), ref.port))
+        if label is not None:
+            return label
         name = short_name(ref.node)
         if ref.port in ("out", "!"):
             return name

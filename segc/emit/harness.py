@@ -49,6 +49,7 @@ RUNTIME_NAMES = (
     "wait_for_all",
 )
 TRIAL_SIZE = 96  # pixels: what a trial on synthetic scenes is labelled on, or a little more
+TRIAL_OBJECTS = 128  # pixels: the same of a trial in which objects are found
 
 DEFAULT_RECIPE: dict[str, Any] = {
     "optimizer": {"sgd": {"lr": 0.01, "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4}},
@@ -64,6 +65,7 @@ AUGMENT: dict[str, dict[str, Any]] = {  # where there is no recipe
         "flip": True,
     },
     "stacks": {"flip": True},
+    "instances": {"flip": True},
 }
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
@@ -114,10 +116,12 @@ def complete_recipe(checked: Checked, facts: Facts) -> dict[str, Any]:
         }
         for stage in recipe.get("stages") or ()
     ]
-    if len(recipe.get("classes") or ()) != max(2, facts.outputs):
+    if len(recipe.get("classes") or ()) != facts.named:
         recipe["classes"] = None
     if not stated:
-        recipe["crop"] = list(_crop_for(facts, 256, 256))
+        recipe["crop"] = None
+        if facts.task != "instances":
+            recipe["crop"] = list(_crop_for(facts, 256, 256))
         recipe["augment"] = AUGMENT[facts.task]
         if facts.channels == 3:
             recipe["normalize"] = IMAGENET
@@ -163,8 +167,13 @@ def _slots(checked: Checked, facts: Facts) -> dict[str, Any]:
         **inference_slots(recipe, facts, import_line),
         **task_slots(facts, recipe, losses),
         "layouts": layouts_code(graph.layouts),
-        "trial_crop": Code(str(_crop_for(facts, TRIAL_SIZE, TRIAL_SIZE))),
+        "trial_crop": Code(str(_trial_crop(facts))),
     }
+
+
+def _trial_crop(facts: Facts) -> tuple[int, int]:
+    side = TRIAL_OBJECTS if facts.task == "instances" else TRIAL_SIZE
+    return _crop_for(facts, side, side)
 
 
 def _output_slots(outputs: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
@@ -232,6 +241,15 @@ _ARGUMENTS = {"weights": "job.weights", "borders": "borders"}  # what train.py g
 def _batch_slots(losses: Mapping[str, Mapping[str, Any]], facts: Facts) -> dict[str, Any]:
     """What a batch holds. Weights near borders come from sampling.py, which makes them."""
     task = TASKS[facts.task]
+    if task.by_name:
+        return {
+            "borders": Code(""),
+            "batch_names": Code("inputs, picked"),
+            "part_names": Code("inputs, _"),
+            "picked_at": Code("1"),
+            "batch_type": Code("tuple[dict[str, Tensor], list[int]]"),
+            "batch_text": Code("What the network takes by name, numbers of the images"),
+        }
     names, types = [*task.batch, "picked"], ["Tensor", "Tensor", "list[int]"]
     text = f"{', '.join(task.batch_text)}, numbers of the {'images' if task.flat else 'stacks'}"
     borders = border_weight(losses) is not None
@@ -241,6 +259,7 @@ def _batch_slots(losses: Mapping[str, Mapping[str, Any]], facts: Facts) -> dict[
     return {
         "borders": Code("yes" if borders else ""),
         "batch_names": Code(", ".join(names)),
+        "picked_at": Code("2"),
         "part_names": Code(", ".join(names).replace("picked", "_")),
         "batch_type": Code(f"tuple[{', '.join(types)}]"),
         "batch_text": Code(text),
@@ -249,6 +268,7 @@ def _batch_slots(losses: Mapping[str, Mapping[str, Any]], facts: Facts) -> dict[
 
 def _own_imports(facts: Facts, weights: Any, ignore: bool, model: str) -> list[Code]:
     """What train.py takes from the files beside it."""
+    objects = facts.task == "instances"
     counted = isinstance(weights, str)
     data = ["KINDS", "Split", "fingerprint", "open_split"]
     data += ["count_labels", "read_pair"] if counted else []
@@ -258,6 +278,7 @@ def _own_imports(facts: Facts, weights: Any, ignore: bool, model: str) -> list[C
     inputs += ["IGNORE"] if ignore else []
     inputs += ["MARGIN"] if facts.margin else []
     inputs += ["UNIT"] if facts.task == "stacks" else []
+    inputs += ["RESIZE"] if objects else []
     return [
         import_line("checkpoints", CHECKPOINT_NAMES),
         import_line("data", data),
@@ -265,8 +286,8 @@ def _own_imports(facts: Facts, weights: Any, ignore: bool, model: str) -> list[C
         import_line("losses", losses),
         import_line("model", [model]),
         import_line("runtime", RUNTIME_NAMES),
-        import_line("sampling", ["Picks", "Samples"]),
-        import_line("scoring", ["evaluate", "scores"]),
+        import_line("sampling", ["Picks", "Samples", *(["on_device"] if objects else [])]),
+        import_line("scoring", [*(["Tally"] if objects else []), "evaluate", "scores"]),
     ]
 
 

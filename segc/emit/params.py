@@ -100,7 +100,8 @@ class ClassPlan:
         args = self.blueprint.first.args
         taken = () if self.is_top else tuple(h.name for h in self.blueprint.helpers())
         for n, (name, ref) in enumerate(args):
-            wanted = name or (ref.port if ref.port != "out" else ref.node.rpartition(".")[2])
+            label = self.blueprint.first.view.graph.labels.get(ref)
+            wanted = name or label or (ref.port if ref.port != "out" else ref.node.rpartition(".")[2])
             if not name and wanted.isdigit():
                 wanted = f"x{n}"
             names.append(free_name(wanted, (*names, *taken)))

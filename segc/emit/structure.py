@@ -273,7 +273,9 @@ def occurrence(view: View, path: str, of: dict[tuple[int, str], Blueprint]) -> O
 def value_name(occurrence: Occurrence, ref: Ref) -> str:
     """The name of a value inside a scope: of the outermost group it is the output of, else of
     its layer; "" for the output of the scope itself."""
-    path = occurrence.path
+    path, label = occurrence.path, occurrence.view.graph.labels.get(ref)
+    if label is not None:
+        return label
     for word in ref.node[len(path) + 1 :].split("."):
         scope = occurrence.view.graph.scopes.get(path)
         if scope is not None and scope.output == ref:

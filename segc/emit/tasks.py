@@ -7,10 +7,12 @@ runtime.py are the same for all and have the words below in their slots.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from segc.emit import instance_code
 from segc.emit.augment_code import samples
+from segc.emit.losses import SCALARS
 from segc.emit.pieces import Code, import_line, number
 from segc.facts import Facts
 
@@ -23,6 +25,7 @@ _RESIZE = (
 _LABEL_MAP = (
     'add("--label-map", default="", metavar="0:0,255:1", help="folder: stored label to class id")'
 )
+_PROPOSALS = 'add("--proposals", metavar="FILE.json", help="boxes to look at, by file name")'
 _UNIT = (
     'add("--unit", type=rate, default=UNIT, metavar="U", help="folder: value of a step of a PNG")'
 )
@@ -44,7 +47,7 @@ class Task:
     """The files of a task, and what train.py says of it.
 
     kinds: kinds of data named in the examples. batch: names of what the network reads and what it
-    is compared with; totals: what `evaluate` counts. samples: arguments of `Samples` before what is
+    is compared with; totals: what `evaluate` counts, and its type. samples: arguments of `Samples` before what is
     random. view: what `evaluate` takes after the split. more: the last argument of `open_split`.
     """
 
@@ -53,7 +56,7 @@ class Task:
     kinds: tuple[str, str] = ("folder", "folder")
     batch: tuple[str, str] = ("images", "labels")
     batch_text: tuple[str, str] = ("Images", "their classes")
-    totals: tuple[str, str] = ("totals", "What `scores` makes the scores")
+    totals: tuple[str, str, str] = ("totals", "What `scores` makes the scores", "Tensor")
     samples: tuple[str, ...] = ("args.crop", "args.seed")
     view: str = ""
     more: str = ""
@@ -62,10 +65,11 @@ class Task:
     losses: str = ""  # shapes, for the head of losses.py
     too_large: str = "use --resize H W"  # the way out where no size fits an image
     flat: bool = True  # one image is [C, H, W]
+    by_name: bool = False  # a batch is a mapping by the names of the inputs; the losses are outputs
 
     @property
     def resizes(self) -> bool:
-        return _RESIZE in self.options
+        return _RESIZED in self.settings
 
 
 _MIOU = Score("miou", "mIoU", "{100 * $:.2f}", 'result["miou"] or 0.0')
@@ -82,7 +86,7 @@ _LABELS = Task(
     kinds=("camvid", "voc"),
     batch=("images", "masks"),
     batch_text=("Images", "label maps"),
-    totals=("matrix", "The confusion matrix"),
+    totals=("matrix", "The confusion matrix", "Tensor"),
     samples=("args.crop", "args.resize", "args.seed"),
     view="args.resize",
     more="args.label_map",
@@ -98,7 +102,7 @@ TASKS = {
         kinds=("camvid", "voc"),
         batch=("images", "masks"),
         batch_text=("Windows", "their labels as maps"),
-        totals=("totals", "The counts"),
+        totals=("totals", "The counts", "Tensor"),
         samples=("args.crop", "args.resize", "args.seed", "PATCHES"),
         view="args.resize",
         more="args.label_map",
@@ -109,7 +113,7 @@ TASKS = {
     "classes": Task(
         (*_FIRST, "scoring.py", *_LAST),
         _ACCURACY,
-        totals=("totals", "The counts"),
+        totals=("totals", "The counts", "Tensor"),
         view="args.crop",
         losses="Logits are [N, K], classes [N].",
         too_large="use a smaller --crop",
@@ -119,13 +123,27 @@ TASKS = {
         _MSE,
         batch=("stacks", "truths"),
         batch_text=("Stacks", "disparities"),
-        totals=("totals", "The sums"),
+        totals=("totals", "The sums", "Tensor"),
         more="args.unit",
         options=(_UNIT,),
         settings=('"unit": args.unit',),
         losses="Both maps are [N, 1, H, W].",
         too_large="scale it down first",
         flat=False,
+    ),
+    "instances": Task(
+        (*_FIRST, "masks.py", "detection.py", "scoring.py", "precision.py", *_LAST),
+        Score("box_ap", "box AP", "{100 * $:.2f}", 'result["box_ap"] or 0.0'),
+        kinds=("coco", "coco"),
+        batch=("inputs", "inputs"),
+        batch_text=("What the network takes", "by name"),
+        totals=("tally", "What was found", "Tally"),
+        samples=("args.crop", "args.resize", "args.seed"),
+        view="args.resize",
+        settings=(_RESIZED,),
+        losses=SCALARS,
+        too_large="use --resize",
+        by_name=True,
     ),
 }
 
@@ -134,7 +152,7 @@ def task_slots(
     facts: Facts, recipe: Mapping[str, Any], losses: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """What train.py, checkpoints.py, runtime.py, data.py and losses.py say of the task."""
-    task = TASKS[facts.task]
+    task = _of_objects(TASKS[facts.task], facts, recipe)
     patches = recipe.get("patches") or {"number": 16, "balanced": True}
     return {
         "first_kind": Code(task.kinds[0]),
@@ -152,6 +170,11 @@ def task_slots(
         "too_large": Code(task.too_large),
         "totals": Code(task.totals[0]),
         "totals_text": Code(task.totals[1]),
+        "totals_type": Code(task.totals[2]),
+        "by_name": Code("yes" if task.by_name else ""),
+        "model_takes": Code(f"**{task.batch[0]}" if task.by_name else task.batch[0]),
+        "loss_takes": Code("output" if task.by_name else f"output, {task.batch[1]}"),
+        "recipe_size": Code(instance_code.recipe_size(recipe) if task.by_name else ""),
         "balanced": Code("yes" if patches["balanced"] else ""),
         "view_size": Code(
             f"({recipe['crop'][0]}, {recipe['crop'][1]})" if recipe.get("crop") else ""
@@ -162,9 +185,30 @@ def task_slots(
         ),
         **_score_slots(task),
         **_scene_slots(facts.task),
+        **instance_code.instance_slots(facts, recipe),
         "loss_shapes": Code(task.losses),
         "minimum": Code(number(least) if (least := _minimum(losses)) else ""),
     }
+
+
+def _of_objects(task: Task, facts: Facts, recipe: Mapping[str, Any]) -> Task:
+    """What the task `instances` is for this network; other tasks are the same for all."""
+    if facts.task != "instances":
+        return task
+    kind = instance_code.best_kind(facts)
+    score = replace(
+        task.score, key=f"{kind}_ap", name=f"{kind} AP", value=f'result["{kind}_ap"] or 0.0'
+    )
+    options, settings = (instance_code.resize_option(recipe),), task.settings
+    if not any(taken.name == "rois" for taken in facts.takes):
+        return replace(task, score=score, options=options)
+    return replace(
+        task,
+        score=score,
+        more="args.proposals",
+        options=(*options, _PROPOSALS),
+        settings=(*settings, '"proposals": bool(args.proposals)'),
+    )
 
 
 def windows_of(facts: Facts, recipe: Mapping[str, Any]) -> int:

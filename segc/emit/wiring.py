@@ -66,11 +66,15 @@ class Wiring(Values):
         return "nn.Sequential" if chain else "nn.ModuleList"
 
     def _parallel(self, box: Part) -> bool:
-        """Branches that all read one value: no chain, whatever each could be."""
+        """Branches of one value, or levels of a pyramid: no chain, whatever each could be."""
         if box.optional or len(box.parts) < 2:
             return False
         own = all(p.kind in ("class", "box") or _has_weights(p) for p in box.parts)
-        return own and len({self.entry(p) for p in box.parts}) == 1
+        if own and len({self.entry(p) for p in box.parts}) == 1:
+            return True
+        made = [self.canon(self._output(p)) for p in box.parts]
+        entries = [self.entry(p) for p in box.parts if self._operand_counts[p.rel]]
+        return own and len(entries) == len(made) and not set(made[:-1]) & set(entries[1:])
 
     def has_module(self, part: Part, box: Part | None = None) -> bool:
         """The part can be an item of a container, keeping the numbers of those after it."""

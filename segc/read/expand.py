@@ -46,6 +46,7 @@ class Expander:
         self.made: dict[str, tuple[LayerDecl, Frame, Mapping[str, Any] | None]] = {}
         self.steps = 0
         self.used: set[str] = set()  # blocks that were instantiated
+        self.labels: dict[Ref, str] = {}  # what levels of pyramids are called
         self.applied: dict[str, list[str]] = {}  # further applications of shared layers, by path
 
     # --- lists of layers --------------------------------------------------------------------
@@ -235,6 +236,7 @@ class Expander:
         self.stack.pop()
         if isinstance(value, Levels):
             self.resolver.pyramids[inner.path] = value
+            self.labels |= dict(zip(value.refs, value.names, strict=True))
         output = value if isinstance(value, Ref) else value.refs[0]
         children = self.children(inner)
         self.scopes[inner.path] = Scope(

@@ -17,7 +17,8 @@ from segc.read.recipe_table import REQUIRED, Field
 class LossKind:
     """One loss. `fields` are its keys; the first has its name and names the output it reads.
 
-    channels: how many that output has: "classes" (two or more, one a class), "one" or "any".
+    channels: how many that output has: "classes" (two or more, one a class), "one" or "any";
+    "scalar" where it is a single number.
     `dense` losses compare with a map of numbers, which `total_loss` takes by the name in `target`.
     """
 
@@ -195,6 +196,18 @@ LOSSES: dict[str, LossKind] = {
         },
         "depth: {squared_error: disparity, target: disparity, minimum: 0.02}",
         dense=True,
+    ),
+    "computed": LossKind(
+        "a number that the network computes itself",
+        "The output, which is the value of the loss: networks that find objects choose in training "
+        "which anchors and proposals are compared with what, so their losses are layers.",
+        "scalar",
+        {
+            "computed": Field("output", "output that is a scalar, given in training"),
+            "weight": _WEIGHT,
+            "when": _WHEN,
+        },
+        "box: {computed: loss_box, weight: 1}",
     ),
 }
 

@@ -43,6 +43,7 @@ def build_graph(
         scopes=expander.scopes,
         outputs=outputs,
         children=expander.children(frame),
+        labels=expander.labels,
         params=dict(env),
         defaults={name: p.default for name, p in spec.params.items()},
         output_only={

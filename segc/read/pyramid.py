@@ -131,6 +131,8 @@ def mapped(
     paths, refs = make(decl, path, frame, wired, only, expander, levels)
     if BROKEN in refs or len(refs) < len(levels.names):
         return BROKEN
+    labels = (f"{decl.name}_{level}" for level in levels.names)
+    expander.labels |= dict(zip(refs, labels, strict=True))
     if mode == "each":
         operands = tuple((f"x{n}" if n else "x", r) for n, r in enumerate(wired.refs))
         children = tuple(str(n) for n in range(len(refs)))

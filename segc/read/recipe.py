@@ -64,6 +64,7 @@ def _check_recipe(found: Mapping[str, Any], path: str, reader: Reader) -> None:
     """Keys that contradict each other, in a recipe or one of its cases."""
     _one_length(found, path, reader)
     _check_milestones(found, path, reader)
+    _check_resize(found.get("resize"), path, reader)
     for index, stage in enumerate(found.get("stages") or ()):
         _one_length(stage, f"{path}stages.{index}.", reader)
         _check_milestones(stage, f"{path}stages.{index}.", reader)
@@ -76,6 +77,22 @@ def _one_length(section: Mapping[str, Any], path: str, reader: Reader) -> None:
         place = reader.locs.get(f"{path}epochs")
         text = "both `max_steps` and `epochs` are given"
         reader.report.error("SEG603", text, place, hint="keep one")
+
+
+def _check_resize(values: Mapping[str, Any] | None, path: str, reader: Reader) -> None:
+    """Either one size, or both bounds of the sides."""
+    if values is None:
+        return
+    sides = [values["short"], values["long"]]
+    if values["size"] and any(sides):
+        text, hint = "both `size` and the sides are given", "keep one"
+    elif not values["size"] and not all(sides):
+        text, hint = "`short` and `long` go together", "for example {short: 800, long: 1333}"
+    elif all(sides) and sides[0] > sides[1]:
+        text, hint = "`short` is larger than `long`", "swap the numbers"
+    else:
+        return
+    reader.report.error("SEG603", text, reader.locs.get(f"{path}resize"), hint=hint)
 
 
 _RANGES = ("scale", "blur.sigma", "resized_crop.area", "resized_crop.ratio")

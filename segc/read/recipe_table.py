@@ -141,6 +141,22 @@ AUGMENT = {
     ),
     "flip": Field("bool", "mirror half of the images left to right", False),
     "quarter_turns": Field("bool", "turn by a random multiple of 90 degrees", None),
+    "shorts": Field(
+        "ints", "finding objects: sizes one of which replaces `short` of `resize`", None, min=1
+    ),
+    "expand": Field(
+        "section",
+        "finding objects: the image somewhere on a larger one that is empty",
+        None,
+        fields={
+            "most": Field("number", "factor of its sides, at most", 4.0, above=1, max=16),
+            "probability": _probability(),
+        },
+        short=("most",),
+    ),
+    "iou_crop": Field(
+        "bool", "finding objects: a window that an object overlaps by a drawn IoU (SSD)", None
+    ),
     "resized_crop": Field(
         "section",
         "classifiers: a window of random area and shape, brought to the crop",
@@ -190,8 +206,8 @@ def _section(doc: str, **fields: Field) -> Field:
     return Field("section", doc, None, fields=fields)
 
 
-def _size(doc: str) -> Field:
-    return Field("ints", f"height and width, pixels: {doc}", min=1, count=2)
+def _size(doc: str, default: Any = REQUIRED) -> Field:
+    return Field("ints", f"height and width, pixels: {doc}", default, min=1, count=2)
 
 
 INFERENCE: dict[str, Field] = {
@@ -260,6 +276,12 @@ RECIPE: dict[str, Field] = {
     "accumulate": Field("int", "parts a batch is taken in, their gradients added", None, min=1),
     "clip_norm": Field("number", "largest norm of all gradients together", None, above=0),
     "crop": _CROP,
+    "resize": _section(
+        "finding objects: what images are brought to, in training and after it",
+        short=Field("int", "the shorter side, pixels", None, min=1),
+        long=Field("int", "what the longer side may not exceed, pixels", None, min=1),
+        size=_size("of all images, in place of `short` and `long`", None),
+    ),
     "augment": Field(
         "section",
         "random changes of the training images",

@@ -126,29 +126,39 @@ class Resolver:
 
     def _level(self, levels: Levels, rest: str, text: str, loc: Loc) -> Value:
         """A level of a pyramid, or what lies inside the layer that made it, at every level."""
-        part, _, more = rest.partition(".")
-        if part in levels.names:
-            n = levels.names.index(part)
+        parts = rest.split(".")
+        level = next((part for part in parts if part in levels.names), None)
+        if level is not None:
+            n, more = levels.names.index(level), ".".join(p for p in parts if p != level)
             if not more:
                 return levels.refs[n]
             if levels.paths[n]:
-                return self._descend(levels.paths[n], more, text, loc)
+                return self._member(levels.paths[n], more, text, loc)
         elif all(levels.paths):
-            found = [self._descend(path, rest, text, loc) for path in levels.paths]
+            found = [self._member(path, rest, text, loc) for path in levels.paths]
             refs = tuple(f if isinstance(f, Ref) else BROKEN for f in found)
             paths = tuple(f"{path}.{rest}" for path in levels.paths)
             return BROKEN if BROKEN in refs else Levels(levels.names, refs, paths)
-        hint = did_you_mean(part, levels.names) or f"levels: {', '.join(levels.names)}"
+        hint = did_you_mean(parts[0], levels.names) or f"levels: {', '.join(levels.names)}"
         self.report.error("SEG301", f"`{text}` does not exist", loc, hint=hint)
         return BROKEN
+
+    def _member(self, path: str, rest: str, text: str, loc: Loc) -> Value:
+        """What lies inside one application of a layer."""
+        held = self.pyramids.pop(path, None)
+        try:
+            return self._descend(path, rest, text, loc)
+        finally:
+            if held is not None:
+                self.pyramids[path] = held
 
     def _descend(self, path: str, rest: str, text: str, loc: Loc) -> Value:
         parts = rest.split(".") if rest else []
         for n, part in enumerate(parts):
-            own = self.scopes.get(path)
+            own, levels = self.scopes.get(path), self.pyramids.get(path)
             inside = own is not None and part in own.children
-            if path in self.pyramids and not inside:
-                return self._level(self.pyramids[path], ".".join(parts[n:]), text, loc)
+            if levels and (not inside or levels.paths[0] == path):  # applied to every level
+                return self._level(levels, ".".join(parts[n:]), text, loc)
             if path in self.nodes:
                 return self._port(self.nodes[path], part, text, loc)
             scope = self.scopes.get(path)
