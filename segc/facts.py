@@ -13,12 +13,22 @@ from segc.read.loss_table import LOSSES
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """An input of a network that finds objects."""
+
+    name: str
+    training: bool  # and in training only
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the derived shapes say about feeding and scoring a network.
 
     `task` is what it learns: `labels`, a class for each pixel of an image; `patches`, the class of
     the pixel in the middle of a window; `classes`, the class of an image; `stacks`, a number for
-    each pixel of a focal stack of `slices` images. `main` is the output that is predicted from;
+    each pixel of a focal stack of `slices` images; `instances`, the objects of an image: it reads
+    `takes` (with the image first) and gives `gives`, and `outputs` counts its classes, background
+    included. `main` is the output that is predicted from;
     `margin` the pixels by which it is smaller than the image on every side, None if it is a coarser
     grid; `coarse` the outputs on a coarser grid. `domain` holds the sizes that can be trained on.
     """
@@ -33,13 +43,23 @@ class Facts:
     domain: Domain
     task: str = "labels"
     slices: int = 0
+    takes: tuple[Taken, ...] = ()
+    gives: frozenset[str] = frozenset()
+    points: int = 0  # keypoints of an object
+
+    @property
+    def named(self) -> int:
+        """How many classes have names."""
+        return self.outputs - 1 if self.task == "instances" else max(2, self.outputs)
 
 
 def facts_of(checked: Checked) -> Facts | None:
     """The facts, or None if this is a network for which no scripts are made."""
     graph = checked.graph
     tasks = {_task(loss) for loss in graph.losses.values()} or {"labels"}
-    if len(graph.inputs) != 1 or len(tasks) != 1:
+    if tasks == {"instances"}:
+        return _instances(checked)
+    if len(graph.inputs) != 1 or len(tasks) != 1 or "instances" in tasks:
         return None
     image = checked.shape(Ref(next(iter(graph.inputs))))
     sized = [side for side in image[1:-2] if isinstance(side, int)]
@@ -52,6 +72,8 @@ def _task(loss: Mapping[str, Any]) -> str:
     """What a network with this loss learns."""
     if LOSSES[loss["kind"]].dense:
         return "stacks"
+    if loss["kind"] == "computed":
+        return "instances"
     return {"centre": "patches", "label": "classes"}.get(str(loss.get("target")), "labels")
 
 
@@ -106,6 +128,43 @@ def _stacks(checked: Checked, stack: tuple[DimLike, ...]) -> Facts | None:
     assert isinstance(slices, int) and isinstance(channels, int)
     return Facts(
         channels, height, width, main, 1, 0, frozenset(), domain, task="stacks", slices=slices
+    )
+
+
+# What the loader makes for a network, by the name of the input.
+PROVIDED = ("sizes", "rois", "gt_boxes", "gt_labels", "gt_masks", "gt_keypoints")
+FOUND = ("boxes", "labels", "scores", "masks", "keypoints")  # what is scored of its outputs
+
+
+def _instances(checked: Checked) -> Facts | None:
+    """From a padded batch of images to rows of objects, by names that are fixed."""
+    graph = checked.graph
+    image, *others = graph.inputs
+    shape = checked.shape(Ref(image))
+    gives = {name for name in graph.outputs if graph.output_only.get(name) != "train"}
+    if len(shape) != 4 or not isinstance(shape[1], int) or not set(others) <= set(PROVIDED):
+        return None
+    if not {"boxes", "labels", "scores"} <= gives or "gt_boxes" not in others:
+        return None
+    only = {name: getattr(given, "only", None) for name, given in graph.inputs.items()}
+    takes = tuple(Taken(name, only[name] == "train" or name[:3] == "gt_") for name in only)
+    points = checked.shape(Ref("gt_keypoints"))[1:2] if "gt_keypoints" in others else (0,)
+    classes = graph.params.get("classes", 2)
+    if not isinstance(classes, int) or classes < 2 or not points or not isinstance(points[0], int):
+        return None
+    return Facts(
+        shape[1],
+        shape[2],
+        shape[3],
+        "boxes",
+        classes,
+        0,
+        frozenset(),
+        checked.domain,
+        task="instances",
+        takes=takes,
+        gives=frozenset(gives & set(FOUND)),
+        points=points[0],
     )
 
 

@@ -10,15 +10,21 @@ from segc.loc import Loc
 
 _WARPS = ("resize", "scale", "scales", "rotate", "shift", "elastic")
 _COLOURS = ("color_jitter", "blur")
+_BOXES = ("shorts", "expand", "iou_crop")  # what objects are cut out and placed by
 # What means nothing for a task: keys of the recipe, keys of its `augment`.
 _FOREIGN: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "labels": ("a network that labels pixels", ("patches",), ("resized_crop",)),
-    "patches": ("a patch classifier", ("inference",), (*_WARPS, "resized_crop")),
-    "classes": ("a classifier of images", ("inference", "patches"), _WARPS),
+    "labels": ("a network that labels pixels", ("patches", "resize"), ("resized_crop", *_BOXES)),
+    "patches": ("a patch classifier", ("inference", "resize"), (*_WARPS, "resized_crop", *_BOXES)),
+    "classes": ("a classifier of images", ("inference", "patches", "resize"), (*_WARPS, *_BOXES)),
     "stacks": (
         "a network that reads focal stacks",
-        ("inference", "patches", "classes"),
-        (*_WARPS, *_COLOURS, "resized_crop"),
+        ("inference", "patches", "classes", "resize"),
+        (*_WARPS, *_COLOURS, "resized_crop", *_BOXES),
+    ),
+    "instances": (
+        "a network that finds objects",
+        ("inference", "patches", "recompute_bn"),
+        (*_WARPS, "resized_crop"),
     ),
 }
 
@@ -38,5 +44,5 @@ def check_task(recipe: Mapping[str, Any], task: str, report: Report) -> None:
 
 
 def _known(foreign: tuple[str, ...]) -> list[str]:
-    every = (*_WARPS, "flip", "quarter_turns", "resized_crop", *_COLOURS)
+    every = (*_WARPS, "flip", "quarter_turns", "resized_crop", *_COLOURS, *_BOXES)
     return [key for key in every if key not in foreign]

@@ -8,7 +8,6 @@ from typing import Any
 
 from segc.check import Checked
 from segc.diag import Report
-from segc.dim import DimLike
 from segc.facts import Facts, accepted_crop, facts_of
 from segc.inference import check_inference
 from segc.ir import Graph
@@ -16,6 +15,7 @@ from segc.layouts import check_layouts
 from segc.loc import Loc
 from segc.read.loss_table import LOSSES
 from segc.task import check_task
+from segc.types import UNKNOWN, Type, Unknown
 
 
 def check_training(checked: Checked, report: Report) -> None:
@@ -57,7 +57,7 @@ def _check_outputs(checked: Checked, facts: Facts | None, report: Report) -> Non
                 outputs[key] = (loss[key], "one")
         for key, (output, channels) in outputs.items():
             ref = graph.outputs.get(output)
-            fault = _misfit(checked.shape(ref), loss, channels) if ref is not None else None
+            fault = _misfit(checked.types.get(ref, UNKNOWN), loss, channels) if ref else None
             if fault:
                 text, hint = fault
                 place = loc_of(graph.losses, f"{name}.{key}", graph.loc)
@@ -74,11 +74,15 @@ def _check_outputs(checked: Checked, facts: Facts | None, report: Report) -> Non
             report.error("SEG602", text, place, hint="leave `resize` out, or name a coarser output")
 
 
-def _misfit(
-    shape: tuple[DimLike, ...], loss: Mapping[str, Any], channels: str
-) -> tuple[str, str] | None:
+def _misfit(value: Type, loss: Mapping[str, Any], channels: str) -> tuple[str, str] | None:
     """What is wrong with the shape of a loss's output, and the way out."""
-    if not shape or channels == "any":
+    if isinstance(value, Unknown) or channels == "any":
+        return None
+    shape = value.shape
+    if channels == "scalar" and shape:
+        text = f"has {len(shape)} axes, a loss that the network computes is one number"
+        return text, "name the output of a layer that is a loss"
+    if channels == "scalar":
         return None
     axes = 2 if loss.get("target") in ("centre", "label") else 4
     if len(shape) != axes and axes == 2:
@@ -119,10 +123,11 @@ def _check_channels(recipe: Mapping[str, Any], facts: Facts, report: Report) -> 
 
 def _check_classes(checked: Checked, facts: Facts, report: Report) -> None:
     graph = checked.graph
-    classes = max(2, facts.outputs)
+    classes = facts.named
     named = graph.recipe.get("classes")
     if named and len(named) != classes:
-        text = f"`classes` names {len(named)} classes, the network has {classes}"
+        besides = " and the background" if facts.task == "instances" else ""
+        text = f"`classes` names {len(named)} classes, the network has {classes}{besides}"
         report.error("SEG604", text, loc_of(graph.recipe, "classes", graph.loc))
     for name, loss in graph.losses.items():
         weights = loss.get("class_weights")

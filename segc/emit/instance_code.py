@@ -8,7 +8,7 @@ from typing import Any
 from segc.emit.pieces import Code, block, import_line, prose
 from segc.facts import Facts
 
-# Deviations of COCO's keypoints of a person in thousandths of its size, and which is which in the mirror.
+# Of COCO's keypoints of a person: deviations in thousandths of its size, and the mirror's order.
 _SIGMAS = (26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89)
 _MIRRORED = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 _OTHER_SIGMA = 0.05

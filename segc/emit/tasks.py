@@ -47,8 +47,9 @@ class Task:
     """The files of a task, and what train.py says of it.
 
     kinds: kinds of data named in the examples. batch: names of what the network reads and what it
-    is compared with; totals: what `evaluate` counts, and its type. samples: arguments of `Samples` before what is
-    random. view: what `evaluate` takes after the split. more: the last argument of `open_split`.
+    is compared with; totals: what `evaluate` counts, and its type. samples: arguments of `Samples`
+    before what is random. view: what `evaluate` takes after the split. more: the last argument of
+    `open_split`.
     """
 
     files: tuple[str, ...]

@@ -18,6 +18,7 @@ from segc.read.loss_table import LOSSES
 
 Losses = Mapping[str, Loss]
 _SHAPES = "Maps of logits are [N, K, H, W], label maps [N, H, W]."
+SCALARS = "The network itself computes its terms."
 
 
 def loss_slots(
@@ -36,11 +37,11 @@ def loss_slots(
     parts = [text for name, text in HELPERS.items() if name in helpers]
     if not harness:
         parts = [text.replace(STOP, "ImportError(text)") for text in parts]
-    parts += dict.fromkeys(f.source for f in functions.values())
+    parts += dict.fromkeys(f.source for f in functions.values() if f.source)
     parts.append(_total(losses, functions, names, single))
     body = "\n\n\n".join(parts)
     return {
-        "loss_shapes": Code(_SHAPES),
+        "loss_shapes": Code(_SHAPES if any(f.source for f in functions.values()) else SCALARS),
         "loss_body": Code(body),
         "loss_imports": _imports(body, harness),
         "loss_constants": Code("\n".join(_constants(losses, body, harness))),
@@ -74,12 +75,15 @@ def _total(
     losses: Losses, functions: Mapping[str, Function], names: Mapping[str, str], single: bool
 ) -> str:
     """`total_loss`, which takes what any of the losses does."""
-    terms = []
+    terms: list[tuple[str, list[str] | None]] = []
     for name, f in functions.items():
         outputs = ["output" if single else f'output["{o}"]' for o in f.outputs]
         weight = losses[name]["weight"]
         factor = "" if weight == 1 else f"{number(weight)} * "
-        terms.append((f"{factor}{names[name]}", [*outputs, *f.arguments]))
+        if f.source:
+            terms.append((f"{factor}{names[name]}", [*outputs, *f.arguments]))
+        else:
+            terms.append((f"{factor}{outputs[0]}", None))
     taken = list(dict.fromkeys(a for f in functions.values() for a in f.arguments))
     kind = "Tensor" if single else "dict[str, Tensor]"
     head = call(
@@ -89,15 +93,16 @@ def _total(
     return "\n".join([f"{head} -> Tensor:", doc, *_sum(terms)])
 
 
-def _sum(terms: Sequence[tuple[str, list[str]]]) -> list[str]:
-    """The sum of calls in one line, or in one line each."""
-    calls = [f"{head}({', '.join(given)})" for head, given in terms]
+def _sum(terms: Sequence[tuple[str, list[str] | None]]) -> list[str]:
+    """The sum of calls, or of plain values, in one line, or in one line each."""
+    calls = [head if given is None else f"{head}({', '.join(given)})" for head, given in terms]
     line = f"    return {' + '.join(calls)}"
     if len(line) <= WIDTH:
         return [line]
-    (first, given), *others = terms
-    lines = [call(f"total = {first}", given)]
-    lines += [call(f"total = total + {head}", given) for head, given in others]
+    lines: list[str] = []
+    for head, given in terms:
+        start = f"total = total + {head}" if lines else f"total = {head}"
+        lines.append(f"    {start}" if given is None else call(start, given))
     return [*lines, "    return total"]
 
 

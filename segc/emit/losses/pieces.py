@@ -14,7 +14,7 @@ Loss = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """The source of one loss.
+    """The source of one loss; "" where the output is the loss.
 
     outputs: the outputs it is called with. arguments: names of what follows them. helpers: names
     in helpers.HELPERS that it calls.
