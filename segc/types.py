@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from segc.dim import DimLike
 
@@ -34,11 +34,13 @@ class Boxes:
 
     `frame`: what they are measured in, pixels of the network's input ("image") or shares of it
     ("normalised"). `legacy`: inclusive pixels as in Caffe's networks, a width is x2 - x1 + 1.
+    `images`: how many images the rows are of, where known; bounds of row sets are quoted from it.
     """
 
     shape: tuple[DimLike, ...]
     legacy: bool = False
     frame: str = "image"
+    images: DimLike | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from segc.ops import (
     norm,
     pad,
     pool,
+    priors,
     recurrent,
     region,
     resize,
@@ -33,7 +34,7 @@ from segc.ops import (
 
 FAMILIES = (
     conv, pool, unpool, resize, norm, act, dropout, merge, crop, pad, shape, shuffle, image, basic,
-    boxes, select, assign, rows, region, masks, local, recurrent, row_losses,
+    priors, boxes, select, assign, rows, region, masks, local, recurrent, row_losses,
 )  # fmt: skip
 WITHOUT_NAMES = (fused, fused_unpool)  # optimisations and transforms put them in
 

@@ -30,6 +30,8 @@ def same_rows(need: Need, a: DimLike, b: DimLike, what: str, operand: int = 1) -
 class RowOp(Op):
     """Base of operators on rows: what they see of the image is not a window."""
 
+    rowed = True
+
     def field(self, axis: int, fields: tuple[Field, ...], lengths: tuple[int, ...] = ()) -> Field:
         return whole(fields[0]) if fields else Field(Fraction(0), Fraction(1), Fraction(0))
 
@@ -80,6 +82,8 @@ class Phase(RowOp):
             message = f"phase joins values of one type, these are {sizes(train.shape)} and "
             raise Problem("SEG203", message + sizes(test.shape), operand=1)
         rows = need.joined(train.shape[0], test.shape[0])
+        if isinstance(train, Boxes) and train.images is None:
+            train = test  # it may know of how many images they are
         return replace(train, shape=(rows, *train.shape[1:]))
 
     def operand_phase(self, index: int) -> str | None:
