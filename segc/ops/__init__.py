@@ -26,15 +26,18 @@ from segc.ops import (
     resize,
     row_losses,
     rows,
+    sampling,
     select,
     shape,
     shuffle,
     unpool,
+    yolo_loss,
 )
 
 FAMILIES = (
     conv, pool, unpool, resize, norm, act, dropout, merge, crop, pad, shape, shuffle, image, basic,
-    priors, boxes, select, assign, rows, region, masks, local, recurrent, row_losses,
+    priors, boxes, select, assign, sampling, rows, region, masks, local, recurrent, row_losses,
+    yolo_loss,
 )  # fmt: skip
 WITHOUT_NAMES = (fused, fused_unpool)  # optimisations and transforms put them in
 
