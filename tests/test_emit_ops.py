@@ -18,7 +18,12 @@ from segc.loc import Loc
 from segc.op import REGISTRY, Example
 
 HERE = Loc("x.yaml", 1, 1, 2)
-EXAMPLES = [(name, n) for name, cls in REGISTRY.items() for n in range(len(cls.examples))]
+EXAMPLES = [
+    (name, n)
+    for name, cls in REGISTRY.items()
+    if not cls.rowed
+    for n in range(len(cls.examples))
+]
 
 
 def alone(name: str, example: Example, boxed: bool) -> Graph:

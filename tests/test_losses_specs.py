@@ -86,6 +86,8 @@ def test_every_loss_has_a_row_and_a_module() -> None:
 def test_every_loss_has_a_manual_page_with_a_sound_example(name: str) -> None:
     text = page(name)
     assert text is not None and all(key in text for key in LOSSES[name].fields)
+    if LOSSES[name].channels == "scalar":
+        return  # of networks with layers that are losses: test_instances_training.py
     spec = f"""\
         segc: 1
         model: Net

@@ -112,5 +112,5 @@ def test_a_layer_that_computes_may_not_read_them() -> None:
 
 
 def test_other_words_are_refused() -> None:
-    other = SPEC.replace("kernel_size: 1, only: checkpoint", "kernel_size: 1, only: test")
+    other = SPEC.replace("kernel_size: 1, only: checkpoint", "kernel_size: 1, only: tests")
     assert codes(other)[0] == "SEG105"

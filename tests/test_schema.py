@@ -129,8 +129,25 @@ def test_misspelt_keys_are_refused_as_the_reader_does(path: Path) -> None:
 
 def sound(cls: type[Op]) -> dict[str, Any]:
     """A layer with the attributes of the operator's first example."""
-    attrs = dict(cls.examples[0].attrs)
-    required = {n: "x0" for n, a in cls.attrs.items() if a.required and n not in attrs}
+    attrs = dict(cls.examples[0].attrs) if cls.examples else {}
+    least = {
+        "int": 1,
+        "float": 0.5,
+        "bool": True,
+        "Pair": 2,
+        "PhaseInt": 1,
+        "Ints": [1],
+        "Floats": [1.0],
+    }
+    required = {
+        n: a.choices[0]
+        if a.choices
+        else max(least[a.kind], a.min or 0)
+        if a.kind in ("int", "float")
+        else least.get(a.kind, "x0")
+        for n, a in cls.attrs.items()
+        if a.required and n not in attrs
+    }
     return plain({"op": cls.name, **attrs, **required})
 
 
@@ -182,7 +199,12 @@ def candidates(a: Attr) -> Iterator[Any]:
         ({"op": "relu", "from": ["a", "b.c"]}, True),
         ({"op": "relu", "from": []}, False),
         ({"op": "relu", "only": "train"}, True),
-        ({"op": "relu", "only": "test"}, False),
+        ({"op": "relu", "only": "test"}, True),
+        ({"op": "relu", "only": "tests"}, False),
+        ({"op": "conv2d", "out_channels": 3, "kernel_size": 1, "each": "level"}, True),
+        ({"op": "relu", "share": "levels"}, False),
+        ({"levels": {"p2": "x0", "p3": "image"}}, True),
+        ({"levels": {}}, False),
         ({"op": "relu", "when": "i == 0", "repeat": "2 * n"}, True),
         ({"op": "relu", "repeat": 0}, False),
         ({"op": "relu", "freeze": True}, False),

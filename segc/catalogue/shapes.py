@@ -12,6 +12,17 @@ def _spec(*layers: str, output: str = "out", image: str = "[N, 3, H, W]") -> str
     return "\n".join((*head, *body, f"outputs: {{out: {output}}}")) + "\n"
 
 
+def _rows(labels: str) -> str:
+    """The maps of regions, of each that of its class."""
+    return (
+        "segc: 1\nmodel: Net\ninputs:\n  image: [N, 3, H, W]\n"
+        "  regions: {shape: [G, 5], type: boxes}\n"
+        f"  classes: {{shape: {labels}, type: labels}}\nlayers:\n"
+        "  maps: {op: roi_align, from: [regions, image], output_size: 7, strides: [1]}\n"
+        "  out: {op: by_class, from: [maps, classes]}\noutputs: {out: out}\n"
+    )
+
+
 _POOLED = (
     "conv: {op: conv2d, out_channels: 8, kernel_size: 3, padding: 1}",
     "pool: {op: max_pool2d, kernel_size: 2, return_indices: true}",
@@ -203,5 +214,15 @@ ENTRIES: dict[str, Entry] = {
         "The network is sound, but not for the size asked for: some join does not hold there, or "
         "a window does not fit. The message names the nearest sizes below and above that are "
         "accepted; `segc check` prints the rule they follow.",
+    ),
+    "SEG214": Entry(
+        "Rows of different sets",
+        "Boxes, scores, labels and features of regions belong to named sets of rows (anchors, "
+        "proposals, sampled regions, ground truth). Two values are paired row by row only if they "
+        "are of the same set, in the phase in which the layer computes; otherwise rows would be "
+        "compared that have nothing to do with each other, or their numbers would differ. `gather` "
+        "both with the same choice.",
+        bad=_rows("[L]"),
+        good=_rows("[G]"),
     ),
 }

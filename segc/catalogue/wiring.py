@@ -83,10 +83,10 @@ ENTRIES: dict[str, Entry] = {
         good=net(f"conv: {{{CONV}}}\nlogits: softmax"),
     ),
     "SEG311": Entry(
-        "A value that exists in training only",
-        "A layer of the whole network reads one marked `only: train`, which is not there in "
-        "evaluation. Mark the reader too, or let it read something else (without `from` a layer "
-        "reads the one before).",
+        "A value that exists in one phase only",
+        "A layer reads one marked `only: train` (or `test`), but is itself there in the other phase "
+        "too. Mark the reader as well, or let it read something else (without `from` a layer reads "
+        "the one before); `phase` joins a value of training and one of test.",
         bad=net(f"conv: {{{CONV}}}\nnoise: {{op: dropout, only: train}}\nlogits: softmax"),
         good=net(f"conv: {{{CONV}}}\nnoise: dropout\nlogits: softmax"),
     ),
@@ -110,5 +110,24 @@ ENTRIES: dict[str, Entry] = {
         "nothing. Use it or remove it. In a variant, `params: {name: }` removes one of the base.",
         bad=net(f"logits: {{{CONV}}}", before="params: {classes: 8}\n"),
         good=net(f"logits: {{{CONV.replace('8', 'classes')}}}", before="params: {classes: 8}\n"),
+    ),
+    "SEG316": Entry(
+        "A pyramid where one value is meant, or the other way round",
+        "`levels:` names several values at once. A layer that takes one value says what it does "
+        "with them: `each: level` makes a layer for every level, `share: level` applies one to all "
+        "of them. `name.level` is the value of one level.",
+        bad=net(
+            f"a: {{{CONV}}}\nb: max_pool2d\np: {{levels: {{fine: a, coarse: b}}}}\n"
+            f"head: {{{CONV}, from: p}}\nlogits: {{op: relu, from: head}}".replace(
+                "b: max_pool2d", "b: {op: max_pool2d, kernel_size: 2}"
+            )
+        ),
+        good=net(
+            f"a: {{{CONV}}}\nb: {{op: max_pool2d, kernel_size: 2}}\n"
+            "p: {levels: {fine: a, coarse: b}}\n"
+            f"head: {{{CONV}, from: p, share: level}}\n"
+            "up: {op: interpolate, from: head.coarse, like: head.fine}\n"
+            "logits: {op: add, from: [head.fine, up]}"
+        ),
     ),
 }

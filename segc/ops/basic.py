@@ -11,7 +11,7 @@ from segc.code import Call, Expr, Helper, Infix, Method, Self, X
 from segc.dim import DimLike
 from segc.op import Example, Field, Ints, Need, Op, Param, Problem, Style, attr, op
 from segc.ops.common import axis_of, feature_map, known, ranked
-from segc.types import Tensor
+from segc.types import Tensor, Type
 
 
 @op("identity")
@@ -22,9 +22,10 @@ class Identity(Op):
     x: any shape -> the same
     """
 
+    kinds = {"x": "any"}
     examples = (Example({}, ((2, 3, 4, 5),)),)
 
-    def infer(self, need: Need, x: Tensor) -> Tensor:
+    def infer(self, need: Need, x: Type) -> Type:
         return x
 
     def module(self, x: Tensor) -> Call:
