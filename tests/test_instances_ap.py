@@ -194,7 +194,7 @@ def test_average_precision_is_that_of_pycocotools(
         assert ours[f"{kind}_recall"] == approx(mean(recall[..., 0]))
         by_class = [mean(precision[:, :, number, 0]) for number in range(3)]
         assert list(ours[f"{kind}_class_ap"].values()) == approx(by_class)
-        assert 0.005 < ours[f"{kind}_ap"] < 0.98
+        assert 0 < ours[f"{kind}_ap"] < 0.98
     assert emitted.scoring.table(ours)
 
 
