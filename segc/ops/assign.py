@@ -4,164 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segc.code import Call, Helper, X
+from segc.code import Call, Expr, Helper, Infix, Method, X
 from segc.dim import DimLike, text
 from segc.op import Need, Operand, Problem, attr, op
+from segc.ops import assign_code as code
 from segc.ops.boxes import image_sizes, same_geometry
 from segc.ops.common import sizes as printed
 from segc.ops.rows import RowOp, same_rows
 from segc.types import Boxes, Match, Tensor
-
-IMAGES = Helper(
-    "rows_per_image",
-    '''\
-def rows_per_image(boxes: Tensor) -> list[int]:
-    """How many rows of boxes, [R, 5], each image has that has any, in their order."""
-    return boxes[:, 0].unique_consecutive(return_counts=True)[1].tolist()
-''',
-)
-OVERLAPS = Helper(
-    "box_overlaps",
-    '''\
-def box_overlaps(boxes: Tensor, others: Tensor, legacy: bool = False) -> Tensor:
-    """Intersection over union of boxes, [R, 4] and [G, 4] -> [R, G].
-
-    legacy: corners are pixels that belong to the box
-    """
-    if legacy:
-        closed = boxes.new_tensor([0, 0, 1, 1])
-        boxes, others = boxes + closed, others + closed
-    return ops.box_iou(boxes, others).nan_to_num()  # two boxes without area: 0 / 0
-''',
-)
-INSIDE = Helper(
-    "boxes_inside",
-    '''\
-def boxes_inside(boxes: Tensor, size: Tensor, legacy: bool = False) -> Tensor:
-    """Which boxes, [R, 4], do not cross the border of an image of this height and width, [R]."""
-    last = size.to(boxes.dtype).flip(0) - int(legacy)
-    return (boxes[:, :2] >= 0).all(1) & (boxes[:, 2:] <= last).all(1)
-''',
-)
-MATCH_OVERLAPS = Helper(
-    "match_overlaps",
-    '''\
-def match_overlaps(
-    overlap: Tensor,
-    inside: Tensor | None,
-    high: float,
-    low: float,
-    floor: float,
-    strict: bool,
-    low_quality: bool,
-    best_always: bool,
-    nearest: bool,
-) -> Tensor:
-    """The object each box of an image matches; -1: background, -2: left out.
-
-    overlap: [R, G], inside: [R], boxes not inside are left out -> [R]
-    """
-    best, own = F.pad(overlap, (0, 1)).max(1)  # one column more: there may be no object
-    match = torch.where(best > high if strict else best >= high, own, -2)
-    match = match.masked_fill((best < low) & (best >= floor), -1)
-    if low_quality:
-        among = overlap if inside is None else overlap.masked_fill(~inside[:, None], -1)
-        match = torch.where((among == among.max(0).values).any(1), own, match)
-    if inside is not None:
-        match = match.masked_fill(~inside, -2)
-    if best_always:
-        forced = torch.full_like(match, -1)
-        objects = torch.arange(overlap.shape[1], device=match.device)
-        forced = forced.scatter_reduce(0, overlap.max(0).indices, objects, "amax")
-        match = torch.where(forced >= 0, own if nearest else forced, match)
-    return match
-''',
-)
-MATCH_BOXES = Helper(
-    "match_boxes",
-    '''\
-def match_boxes(
-    boxes: Tensor,
-    gt_boxes: Tensor,
-    high: float,
-    low: float,
-    sizes: Tensor | None = None,
-    floor: float = 0.0,
-    strict: bool = False,
-    low_quality: bool = False,
-    best_always: bool = False,
-    nearest: bool = False,
-    legacy: bool = False,
-) -> Tensor:
-    """The row of `gt_boxes` each box matches; -1: background, -2: left out.
-
-    boxes: [R, 5], gt_boxes: [G, 5], rows of an image together -> [R]
-    high, low: overlaps of a match at least, of background at most; floor: of background at least
-    sizes: [N, 2], boxes that cross the border are left out
-    strict: a match overlaps by more than `high`
-    low_quality: a box that overlaps an object as much as any other does matches
-    best_always: so does the first of them, even outside; nearest: the object it overlaps most
-    """
-    matches = [boxes.new_zeros(0, dtype=torch.long)]
-    for part in boxes.split(rows_per_image(boxes)):
-        image = part[0, 0]
-        rows = torch.where(gt_boxes[:, 0] == image)[0]
-        overlap = box_overlaps(part[:, 1:], gt_boxes[rows, 1:], legacy)
-        inside = None
-        if sizes is not None:
-            inside = boxes_inside(part[:, 1:], sizes[image.long()], legacy)
-        match = match_overlaps(
-            overlap, inside, high, low, floor, strict, low_quality, best_always, nearest
-        )
-        found = match >= 0
-        match[found] = rows[match[found]]
-        matches.append(match)
-    return torch.cat(matches)
-''',
-)
-MAX_OVERLAPS = Helper(
-    "max_overlaps",
-    '''\
-def max_overlaps(boxes: Tensor, gt_boxes: Tensor, legacy: bool = False) -> Tensor:
-    """The overlap of each box with the object of its image that it overlaps most, 0 without any.
-
-    boxes: [R, 5], gt_boxes: [G, 5], rows of an image together -> [R]
-    """
-    found = [boxes.new_zeros(0)]
-    for part in boxes.split(rows_per_image(boxes)):
-        objects = gt_boxes[gt_boxes[:, 0] == part[0, 0]]
-        overlap = box_overlaps(part[:, 1:], objects[:, 1:], legacy)
-        found.append(F.pad(overlap, (0, 1)).amax(1))
-    return torch.cat(found)
-''',
-)
-MATCHED_ROWS = Helper(
-    "matched_rows",
-    '''\
-def matched_rows(match: Tensor, x: Tensor) -> Tensor:
-    """The row of x, [G, ...], that each row matches, zeros for those without: [R, ...]."""
-    found = match >= 0
-    y = x.new_zeros(len(match), *x.shape[1:])
-    y[found] = x[match[found]]
-    return y
-''',
-)
-MATCHED_LABELS = Helper(
-    "matched_labels",
-    '''\
-def matched_labels(match: Tensor, gt_labels: Tensor, classes: int | None = None) -> Tensor:
-    """The class of the object each row matches, 0 for background and -1 for rows left out.
-
-    match: [R], gt_labels: [G], classes from 1 -> [R]
-    classes: how many there are with background, which is then the last, the others from 0
-    """
-    first, background = (0, 0) if classes is None else (1, classes - 1)
-    labels = torch.full_like(match, background).masked_fill(match == -2, -1)
-    found = match >= 0
-    labels[found] = gt_labels[match[found]] - first
-    return labels
-''',
-)
 
 
 def integers(x: Tensor, what: str, operand: int) -> None:
@@ -190,7 +40,7 @@ class MatchBoxes(RowOp):
 
     operands = ("boxes", "gt_boxes")
     kinds = {"boxes": "boxes", "gt_boxes": "boxes"}
-    helpers = (IMAGES, OVERLAPS, INSIDE, MATCH_OVERLAPS, MATCH_BOXES)
+    helpers = (code.IMAGES, code.OVERLAPS, code.INSIDE, code.MATCH_OVERLAPS, code.MATCH_BOXES)
 
     high: float = attr("the least overlap of a match", min=0, max=1)
     low: float | None = attr(
@@ -265,7 +115,7 @@ class MaxOverlaps(RowOp):
 
     operands = ("boxes", "gt_boxes")
     kinds = {"boxes": "boxes", "gt_boxes": "boxes"}
-    helpers = (IMAGES, OVERLAPS, MAX_OVERLAPS)
+    helpers = (code.IMAGES, code.OVERLAPS, code.MAX_OVERLAPS)
 
     def infer(self, need: Need, boxes: Boxes, gt_boxes: Boxes) -> Tensor:
         same_geometry(self.name, boxes, gt_boxes)
@@ -286,7 +136,7 @@ class MatchedLabels(RowOp):
 
     operands = ("match", "gt_labels")
     kinds = {"match": "match"}
-    helpers = (MATCHED_LABELS,)
+    helpers = (code.MATCHED_LABELS,)
 
     background: str = attr(
         "where the class of background stands: first (it is 0), or last, the others then from 0 "
@@ -323,7 +173,7 @@ class MatchedBoxes(RowOp):
 
     operands = ("match", "gt_boxes")
     kinds = {"match": "match", "gt_boxes": "boxes"}
-    helpers = (MATCHED_ROWS,)
+    helpers = (code.MATCHED_ROWS,)
 
     def infer(self, need: Need, match: Match, gt_boxes: Boxes) -> Boxes:
         of_target(need, match, gt_boxes.shape[0], self.name)
@@ -343,7 +193,7 @@ class Matched(RowOp):
 
     operands = ("match", "x")
     kinds = {"match": "match"}
-    helpers = (MATCHED_ROWS,)
+    helpers = (code.MATCHED_ROWS,)
 
     def infer(self, need: Need, match: Match, x: Tensor) -> Tensor:
         of_target(need, match, x.shape[0], self.name)
@@ -355,26 +205,34 @@ class Matched(RowOp):
 
 @op("positives")
 class Positives(RowOp):
-    """Which rows match an object, as numbers: 1 for those, 0 for the others.
+    """Which rows match an object: as real numbers for a sigmoid's loss, 1 for those, 0 for others.
 
     match: [R] -> [R]
+    As whole numbers they are the labels of a softmax over two: 0 for background, -1 for rows left
+    out.
     """
 
     operands = ("match",)
     kinds = {"match": "match"}
-    helpers = (
-        Helper(
-            "is_matched",
-            '''\
-def is_matched(match: Tensor) -> Tensor:
-    """1 for each row that matches an object, 0 for the others, [R]."""
-    return (match >= 0).float()
-''',
-        ),
+    helpers = (code.IS_MATCHED, code.OBJECT_LABELS)
+
+    dtype: str = attr("real or whole numbers", "float", choices=("float", "int"))
+    background: str = attr(
+        "with whole numbers: first, background is 0, or last, it is 1 and objects are 0",
+        "first",
+        choices=("first", "last"),
     )
 
+    def validate(self) -> None:
+        if self.background == "last" and self.dtype != "int":
+            message = "`background` is about labels, which are whole numbers"
+            raise Problem("SEG210", message, attr="background", hint="add `dtype: int`")
+
     def infer(self, need: Need, match: Match) -> Tensor:
-        return Tensor(match.shape)
+        return Tensor(match.shape, self.dtype)
 
     def expr(self, match: Match) -> Call:
-        return Call("is_matched", (X(0),))
+        if self.dtype == "float":
+            return Call("is_matched", (X(0),))
+        last = {"last": self.background == "last"}
+        return Call("object_labels", (X(0),), last, {"last": False})

@@ -7,7 +7,7 @@ from itertools import pairwise
 from segc.code import Call, Helper, X
 from segc.dim import DimLike
 from segc.op import Floats, Need, Operand, Problem, attr, op
-from segc.ops.assign import IMAGES
+from segc.ops.assign_code import IMAGES
 from segc.ops.common import sizes as printed
 from segc.ops.rows import RowOp, same_rows
 from segc.types import Boxes, Match, Pick, Tensor, Type
