@@ -206,3 +206,34 @@ class Squeeze(Op):
 
     def expr(self, x: Tensor) -> Method:
         return Method(X(0), "squeeze", (self.dim,))
+
+
+@op("select")
+class Select(Op):
+    """One entry of an axis, which disappears (torch.select).
+
+    y[n, i, j] = x[n, index, i, j]
+    x: [N, C, H, W], dim 1 -> [N, H, W]; a negative index counts from the end
+    """
+
+    dim: int = attr("the axis", 1)
+    index: int = attr("which entry of it")
+    examples = (
+        Example({"index": 1}, ((2, 3),)),
+        Example({"dim": -1, "index": -2}, ((2, 3, 4, 5),)),
+    )
+
+    def infer(self, need: Need, x: Tensor) -> Tensor:
+        dim = axis_of(self.dim, len(x.shape), "dim")
+        size = x.shape[dim]
+        least = self.index + 1 if self.index >= 0 else -self.index
+        message = f"select takes entry {self.index} of an axis of {text(size)}"
+        need.at_least(size, least, Problem("SEG210", message, attr="index", operand=0))
+        return Tensor((*x.shape[:dim], *x.shape[dim + 1 :]), x.dtype)
+
+    def expr(self, x: Tensor) -> Method:
+        return Method(X(0), "select", (self.dim, self.index))
+
+    @property
+    def style(self) -> Style:
+        return Style("shape", f"select {self.index}")
