@@ -122,7 +122,10 @@ class Anchors(_Placed):
 
     def boxes_per_cell(self, levels: int) -> list[int]:
         each, wanted = self.per_level, self.per_level * levels
+        values = len(self.sizes or self.shapes or ()) // (1 if self.sizes else 2)
         hint = "`per_level` says how many each map has"
+        if values > each and not values % levels:
+            hint = f"`per_level: {values // levels}` if each map has as many"
         if self.sizes is not None:
             _counted(len(self.sizes), wanted, "sizes", f"{each} a map", levels, hint)
         if self.shapes is not None:
