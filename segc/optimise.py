@@ -137,10 +137,15 @@ def _answers(
         answer = rule.apply(run.checked, node)
         if isinstance(answer, Skip):
             skips.append(answer)
-        elif answer is not None and not answer.touched & taken:
+        elif answer is not None and not (answer.touched | _named(answer)) & taken:
             edits[node.name] = answer
-            taken |= answer.touched
+            taken |= answer.touched | _named(answer)
     return edits, skips
+
+
+def _named(edit: Rewrite) -> set[str]:
+    """The layers an edit makes: of two that would name a new one alike, the second waits a pass."""
+    return {node.name for nodes in edit.put.values() for node in nodes}
 
 
 # --- choice ---------------------------------------------------------------------------------
