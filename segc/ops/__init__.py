@@ -31,13 +31,14 @@ from segc.ops import (
     shape,
     shuffle,
     unpool,
+    yolo,
     yolo_loss,
 )
 
 FAMILIES = (
     conv, pool, unpool, resize, norm, act, dropout, merge, crop, pad, shape, shuffle, image, basic,
     priors, boxes, select, assign, sampling, rows, region, masks, local, recurrent, row_losses,
-    yolo_loss,
+    yolo, yolo_loss,
 )  # fmt: skip
 WITHOUT_NAMES = (fused, fused_unpool)  # optimisations and transforms put them in
 
