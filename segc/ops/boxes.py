@@ -55,7 +55,8 @@ def same_images(need: Need, op: str, boxes: Boxes, n: DimLike) -> None:
     if boxes.images not in (None, n):
         assert boxes.images is not None
         message = f"{op}: boxes of {count(boxes.images, 'image')}, but {text(n)} in the operand"
-        need.equal(boxes.images, n, Problem("SEG203", message, operand=1))
+        hint = "both have to be of one batch"
+        need.equal(boxes.images, n, Problem("SEG203", message, operand=1, hint=hint))
 
 
 class _Coder(RowOp):
@@ -185,7 +186,8 @@ def class_columns(op: str, scores: Tensor, background: str, operand: int) -> int
     columns = scores.shape[1] if len(scores.shape) == 2 else None
     if not isinstance(columns, int) or scores.dtype != "float":
         message = f"{op} takes the scores of all classes, [R, C], got {sizes(scores.shape)}"
-        raise Problem("SEG201", message, operand=operand)
+        hint = "`anchor_rows` with `per_row: C` makes rows of a map"
+        raise Problem("SEG201", message, operand=operand, hint=hint)
     if columns == 1 and background != "none":
         hint = "`background: none` if the only column is a class"
         message = f"{op}: one column of scores, the background's, leaves no class"
@@ -201,7 +203,7 @@ def _values(deltas: Tensor) -> DimLike:
         case (_, classes, 4):
             return classes * 4
     message = f"class_boxes takes deltas [R, 4C], [R, C, 4] or [R, 4], got {sizes(deltas.shape)}"
-    raise Problem("SEG201", message, operand=1)
+    raise Problem("SEG201", message, operand=1, hint="x, y, w and h of one class, then the next's")
 
 
 @op("clip_boxes")
@@ -293,7 +295,8 @@ class AppendValues(RowOp):
     def infer(self, need: Need, order: Pick, a: Tensor, b: Tensor) -> Tensor:
         if a.shape[1:] != b.shape[1:] or a.dtype != b.dtype or not a.shape:
             message = f"append_values joins values of one kind, got {sizes(a.shape)} {a.dtype} and "
-            raise Problem("SEG203", f"{message}{sizes(b.shape)} {b.dtype}", operand=2)
+            hint = "they have to agree in all but their rows"
+            raise Problem("SEG203", f"{message}{sizes(b.shape)} {b.dtype}", operand=2, hint=hint)
         what = "append_values takes the `order` of `append_rows`"
         same_rows(need, order.source, a.shape[0] + b.shape[0], what, operand=0)
         return Tensor((order.shape[0], *a.shape[1:]), a.dtype)

@@ -13,12 +13,14 @@ from segc.ops.common import count, equal, feature_map, known
 from segc.ops.rows import RowOp
 from segc.types import Boxes, Tensor, Type
 
+EACH = "in the order of the maps in `from`"
+
 
 def _levels(need: Need, op: str, maps: Sequence[Tensor], first: int) -> list[tuple[DimLike, ...]]:
     """The shapes of the maps, of which there is one at least, all of one batch."""
     if not maps:
         message = f"{op} reads the maps of one level or of several, there is none in `from`"
-        raise Problem("SEG201", message)
+        raise Problem("SEG201", message, hint="`from: [image, p2, p3]`, or the name of a pyramid")
     shapes = [feature_map(x, op, operand=first + k) for k, x in enumerate(maps)]
     for k, shape in enumerate(shapes[1:], start=1):
         _one_batch(need, op, shapes[0][0], shape[0], first + k)
@@ -27,7 +29,8 @@ def _levels(need: Need, op: str, maps: Sequence[Tensor], first: int) -> list[tup
 
 def _one_batch(need: Need, op: str, n: DimLike, other: DimLike, operand: int) -> None:
     message = f"{op} reads maps of the same images, got {count(n, 'image')} and {text(other)}"
-    equal(need, n, other, lambda: Problem("SEG203", message, operand=operand))
+    hint = "all have to be of one batch"
+    equal(need, n, other, lambda: Problem("SEG203", message, operand=operand, hint=hint))
 
 
 def _rows(n: DimLike, shapes: Sequence[tuple[DimLike, ...]], boxes: Sequence[int]) -> DimLike:
@@ -112,9 +115,10 @@ class Anchors(_Placed):
             raise Problem("SEG210", message, hint="for example `sizes: [32, 64, 128, 256, 512]`")
         if self.shapes is not None and len(self.shapes) % 2:
             message = f"`shapes` are pairs of width and height, these are {len(self.shapes)} values"
-            raise Problem("SEG210", message, attr="shapes")
+            raise Problem("SEG210", message, attr="shapes", hint="`shapes: [45, 90, 90, 45]`")
         if not self.ratios:
-            raise Problem("SEG210", "anchors have one ratio at least", attr="ratios")
+            message = "anchors have one ratio at least"
+            raise Problem("SEG210", message, attr="ratios", hint="`ratios: [1]` are squares")
         if self.form == "caffe" and (self.shapes is not None or self.strides is None):
             message = "`form: caffe` has `sizes`, `ratios` and the strides of the maps"
             hint = "for example `sizes: [128, 256, 512]` and `strides: [16]`"
@@ -132,7 +136,7 @@ class Anchors(_Placed):
             what = f"{each} pairs a map"
             _counted(len(self.shapes), 2 * wanted, "shapes", what, levels, hint)
         if self.strides is not None:
-            _counted(len(self.strides), levels, "strides", "one a map", levels, "")
+            _counted(len(self.strides), levels, "strides", "one a map", levels, EACH)
         return [each if self.shapes is not None else each * len(self.ratios)] * levels
 
     def made(self, rows: DimLike, images: DimLike) -> Boxes:
@@ -185,15 +189,16 @@ class Priors(_Placed):
     def validate(self) -> None:
         if self.used is not None and max(self.used, default=0) > len(self.ratios):
             message = f"`used` takes {max(self.used)} ratios of {len(self.ratios)}"
-            raise Problem("SEG210", message, attr="used")
+            hint = "a map uses the first ones of `ratios`"
+            raise Problem("SEG210", message, attr="used", hint=hint)
 
     def boxes_per_cell(self, levels: int) -> list[int]:
         hint = "the last one is used for the mean with that of the last map"
         _counted(len(self.scales), levels + 1, "scales", "one a map and one", levels, hint)
         if self.used is not None:
-            _counted(len(self.used), levels, "used", "one a map", levels, "")
+            _counted(len(self.used), levels, "used", "one a map", levels, EACH)
         if self.strides is not None:
-            _counted(len(self.strides), levels, "strides", "one a map", levels, "")
+            _counted(len(self.strides), levels, "strides", "one a map", levels, EACH)
         return [2 + 2 * len(ratios) for ratios in self._ratios(levels)]
 
     def _ratios(self, levels: int) -> tuple[Floats, ...]:
