@@ -19,6 +19,7 @@ from segc.ops import (
     merge,
     norm,
     pad,
+    points,
     pool,
     priors,
     recurrent,
@@ -38,7 +39,7 @@ from segc.ops import (
 FAMILIES = (
     conv, pool, unpool, resize, norm, act, dropout, merge, crop, pad, shape, shuffle, image, basic,
     priors, boxes, select, assign, sampling, rows, region, masks, local, recurrent, row_losses,
-    yolo, yolo_loss,
+    yolo, yolo_loss, points,
 )  # fmt: skip
 WITHOUT_NAMES = (fused, fused_unpool)  # optimisations and transforms put them in
 
