@@ -51,11 +51,12 @@ def verify(
     make = Maker(source, params, options)
     checked = make({})
     plain = model_source(make)
-    yield from verify_network(checked, plain, instrumented_source(make))
+    instrumented = instrumented_source(make)
+    yield from verify_network(checked, plain, instrumented)
     optimised = make.optimised({})
     deploy = deploy_source(make.deploy, optimised)
     yield verify_deploy(checked, plain, deploy)
-    yield _deploy_macs(optimised.checked, deploy)
+    yield _deploy_macs(optimised.checked, deploy, instrumented)
 
 
 def import_source(source: str, name: str) -> ModuleType:
@@ -99,7 +100,7 @@ def verify_network(checked: Checked, source: str, instrumented: str) -> Iterator
             return
         tapped = network(instrumented, "segc_instrumented", "cpu")  # rows are data
         yield _shapes(checked, tapped, "cpu")
-        yield _row_macs(checked, tapped)
+        yield _macs(checked, tapped, device="cpu")
         yield _refused(checked, tapped, "cpu")
 
 
@@ -233,12 +234,10 @@ def _shown(env: Mapping[str, int]) -> str:
     return ", ".join(f"{k}={v}" for k, v in env.items())
 
 
-def _row_macs(checked: Checked, model: Any) -> Finding:
-    """The multiply-accumulates of a network with rows, for as many rows as there were."""
-    return _macs(checked, model, device="cpu")
-
-
-def _macs(checked: Checked, model: Any, what: str = "MACs", device: str = "meta") -> Finding:
+def _macs(
+    checked: Checked, model: Any, what: str = "MACs", device: str = "meta", like: Any = None
+) -> Finding:
+    """Multiply-accumulates; of as many rows as there are in the model, or in the one it is `like`."""
     torch = _torch()
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -249,7 +248,11 @@ def _macs(checked: Checked, model: Any, what: str = "MACs", device: str = "meta"
         model(**make_inputs(checked, env, device))
     real = counter.get_total_flops() // 2
     sizes: Sizes = {k: tuple(v.shape) for k, v in make_inputs(checked, env).items()}
-    rows = table(settled(checked, getattr(model, "taps", {})), sizes).rows
+    if like is not None:
+        with torch.no_grad():
+            like(**make_inputs(checked, env, device))
+    taps = getattr(model if like is None else like, "taps", {})
+    rows = table(settled(checked, taps), sizes).rows
     derived = sum(r.macs or 0 for r in rows if r.node.only in (None, "test"))
     detail = f"{real:,} at {_shown(env)}"
     ok = real == derived
@@ -356,11 +359,13 @@ def verify_deploy(checked: Checked, plain: str, deploy: str) -> Finding:
     return Finding("deploy", worst <= TOLERANCE, detail)
 
 
-def _deploy_macs(checked: Checked, source: str) -> Finding:
+def _deploy_macs(checked: Checked, source: str, instrumented: str) -> Finding:
     """What the optimiser says it costs is what torch counts."""
     with _quiet():
         if checked.rows.sets:
-            return _macs(checked, network(source, "segc_deploy", "cpu"), "deploy MACs", "cpu")
+            plain = network(instrumented, "segc_instrumented", "cpu").eval()
+            fast = import_source(source, "segc_deploy").from_model(plain)
+            return _macs(checked, fast, "deploy MACs", "cpu", like=plain)
         return _macs(checked, network(source, "segc_deploy"), "deploy MACs")
 
 

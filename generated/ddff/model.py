@@ -48,10 +48,10 @@ class ConvBNReLU(nn.Module):
 class DDFFNet(nn.Module):
     """DDFF-Net.
 
-    stack [N, 10, 3, H, W] -> disparity [N, 1, 32*floor(H/32), 32*floor(W/32)]
+    stack [N, slices, 3, H, W] -> disparity [N, 1, 32*floor(H/32), 32*floor(W/32)]
 
     Args:
-        slices: images of the focal stack; fixed at 10 in this file
+        slices: images of the focal stack
         cc1: skip at full resolution; fixed at False in this file
         cc2: skip at a half; fixed at False in this file
         cc3: skip at a quarter; fixed at True in this file
@@ -68,11 +68,6 @@ class DDFFNet(nn.Module):
         cc4: bool = False,
         cc5: bool = False,
     ) -> None:
-        if slices != 10:
-            raise ValueError(
-                "this module was built with slices=10; rebuild it with: "
-                f"segc build ddff.yaml --set slices={slices}"
-            )
         if cc1:
             raise ValueError(
                 "this module was built with cc1=False; rebuild it with: "
@@ -136,7 +131,8 @@ class DDFFNet(nn.Module):
         self.upconv1 = nn.ConvTranspose2d(64, 64, kernel_size=4, stride=2, padding=1, bias=False)
         self.conv1_2_D = ConvBNReLU(64, 64)
         self.conv1_1_D = ConvBNReLU(64, 1)
-        self.scoring = nn.Conv2d(10, 1, kernel_size=1, bias=False)
+        self.slices_out = nn.Unflatten(0, (-1, slices))
+        self.scoring = nn.Conv2d(slices, 1, kernel_size=1, bias=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -146,45 +142,45 @@ class DDFFNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, stack: Tensor) -> Tensor:
-        x = stack.flatten(0, 1)  # [10*N, 3, H, W]
-        x = self.conv1_1(x)  # [10*N, 64, H, W]
+        x = stack.flatten(0, 1)
+        x = self.conv1_1(x)
         x = self.conv1_2(x)
-        x = self.conv2_1(F.max_pool2d(x, 2))  # [10*N, 128, floor(H/2), floor(W/2)]
+        x = self.conv2_1(F.max_pool2d(x, 2))
         x = self.conv2_2(x)
-        x = self.conv3_1(F.max_pool2d(x, 2))  # [10*N, 256, floor(H/4), floor(W/4)]
+        x = self.conv3_1(F.max_pool2d(x, 2))
         x = self.conv3_2(x)
         conv3_3 = self.conv3_3(x)
-        x = F.max_pool2d(conv3_3, 2)  # [10*N, 256, floor(H/8), floor(W/8)]
+        x = F.max_pool2d(conv3_3, 2)
         x = self.encdrop3(x)
-        x = self.conv4_1(x)  # [10*N, 512, floor(H/8), floor(W/8)]
+        x = self.conv4_1(x)
         x = self.conv4_2(x)
         x = self.conv4_3(x)
-        x = F.max_pool2d(x, 2)  # [10*N, 512, floor(H/16), floor(W/16)]
+        x = F.max_pool2d(x, 2)
         x = self.encdrop4(x)
         x = self.conv5_1(x)
         x = self.conv5_2(x)
         x = self.conv5_3(x)
-        x = F.max_pool2d(x, 2)  # [10*N, 512, floor(H/32), floor(W/32)]
+        x = F.max_pool2d(x, 2)
         x = self.encdrop5(x)
-        x = self.upconv5(x)  # [10*N, 512, 2*floor(H/32), 2*floor(W/32)]
+        x = self.upconv5(x)
         x = self.conv5_3_D(x)
         x = self.conv5_2_D(x)
         x = self.decdrop5(self.conv5_1_D(x))
-        x = self.upconv4(x)  # [10*N, 512, 4*floor(H/32), 4*floor(W/32)]
+        x = self.upconv4(x)
         x = self.conv4_3_D(x)
         x = self.conv4_2_D(x)
-        x = self.decdrop4(self.conv4_1_D(x))  # [10*N, 256, 4*floor(H/32), 4*floor(W/32)]
-        x = self.upconv3(x)  # [10*N, 256, 8*floor(H/32), 8*floor(W/32)]
-        x = torch.cat([x, conv3_3], dim=1)  # [10*N, 512, 8*floor(H/32), 8*floor(W/32)]
-        x = self.conv3_3_D(x)  # [10*N, 256, 8*floor(H/32), 8*floor(W/32)]
+        x = self.decdrop4(self.conv4_1_D(x))
+        x = self.upconv3(x)
+        x = torch.cat([x, conv3_3], dim=1)
+        x = self.conv3_3_D(x)
         x = self.conv3_2_D(x)
-        x = self.decdrop3(self.conv3_1_D(x))  # [10*N, 128, 8*floor(H/32), 8*floor(W/32)]
-        x = self.upconv2(x)  # [10*N, 128, 16*floor(H/32), 16*floor(W/32)]
+        x = self.decdrop3(self.conv3_1_D(x))
+        x = self.upconv2(x)
         x = self.conv2_2_D(x)
-        x = self.conv2_1_D(x)  # [10*N, 64, 16*floor(H/32), 16*floor(W/32)]
-        x = self.upconv1(x)  # [10*N, 64, 32*floor(H/32), 32*floor(W/32)]
+        x = self.conv2_1_D(x)
+        x = self.upconv1(x)
         x = self.conv1_2_D(x)
-        x = self.conv1_1_D(x)  # [10*N, 1, 32*floor(H/32), 32*floor(W/32)]
-        x = x.unflatten(0, (-1, 10))  # [N, 10, 1, 32*floor(H/32), 32*floor(W/32)]
-        x = x.squeeze(2)  # [N, 10, 32*floor(H/32), 32*floor(W/32)]
+        x = self.conv1_1_D(x)
+        x = self.slices_out(x)  # [N, slices, 1, 32*floor(H/32), 32*floor(W/32)]
+        x = x.squeeze(2)  # [N, slices, 32*floor(H/32), 32*floor(W/32)]
         return self.scoring(x)  # [N, 1, 32*floor(H/32), 32*floor(W/32)]

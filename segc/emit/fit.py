@@ -85,12 +85,30 @@ def fit(
             return Fitted(v.name, (v.name,))
     if all(type(v) is bool for v in found):
         return _condition(values, variables)
+    if all(type(v) is tuple for v in found):
+        return _each(values, variables, channels)
     if not all(type(v) is int for v in found):
         return None
     usable = [v for v in variables if _usable(v, channels)]
     if name.endswith("padding"):
         return next(_padding(values, usable), None) or next(_arithmetic(values, usable), None)
     return next(_arithmetic(values, usable), None)
+
+
+def _each(values: Vector, variables: Sequence[Variable], channels: bool) -> Fitted | None:
+    """A tuple by its items, each as it comes; sizes among them may count channels or not."""
+    found = known(values)
+    if len({len(v) for v in found}) != 1 or not found[0]:
+        return None
+    items = []
+    for k in range(len(found[0])):
+        column = tuple(v if v is ANY else v[k] for v in values)
+        item = fit(column, variables, channels) or fit(column, variables, not channels)
+        if item is None:
+            return None
+        items.append(item)
+    texts = ", ".join(i.text for i in items) + ("," if len(items) == 1 else "")
+    return Fitted(f"({texts})", tuple(dict.fromkeys(n for i in items for n in i.reads)))
 
 
 def _padding(values: Vector, variables: Sequence[Variable]) -> Iterator[Fitted]:

@@ -238,7 +238,7 @@ class Forward:
         if last is not None:
             lines.pop()
         self.shown: str | None = None
-        groups = [(only, list(g)) for only, g in groupby(lines, lambda e: e.statement.unit.only)]
+        groups = grouped(lines)
         if self.returns_dict:
             yield from Answer(self, groups).lines()
             return
@@ -333,6 +333,21 @@ class Forward:
             self.shown = text
             lines[-1] += f"  # {text}"
         yield from lines
+
+
+def grouped(lines: Sequence[Line]) -> list[Group]:
+    """Neighbours of one phase together: where no line of both stands between them, first all
+    lines of training, then all of test."""
+    found: list[Group] = []
+    for phased, run in groupby(lines, lambda line: line.statement.unit.only is not None):
+        own = list(run)
+        if not phased:
+            found.append((None, own))
+            continue
+        for phase in PHASES:
+            there = [line for line in own if line.statement.unit.only == phase]
+            found += [(phase, there)] if there else []
+    return found
 
 
 def member_path(wiring: Wiring, rel: str, owner: str) -> str:

@@ -24,7 +24,7 @@ from segc.emit.observe import Build, Observations
 from segc.emit.params import ClassPlan, Unfit
 from segc.emit.shapes import Shapes
 from segc.emit.structure import Blueprint, Builder
-from segc.emit.text import camel, free_name
+from segc.emit.text import WIDTH, camel, free_name
 from segc.emit.weights import BILINEAR, Weights, frozen_lines
 from segc.emit.wiring import Unbox, Wiring
 
@@ -161,6 +161,8 @@ class Emitter:
         else:
             parts = ["Tensor" + " | None" * (r in forward.maybe) for r in forward.returned]
             result = parts[0] if len(parts) == 1 else f"tuple[{', '.join(parts)}]"
+            if len(result) > WIDTH - 20:
+                result = f"tuple[{max(parts, key=len)}, ...]"
         name = "_forward" if plan.is_top and self.instrument else "forward"
         yield from statement("", call(f"def {name}", args, f" -> {result}:"), 4)
 

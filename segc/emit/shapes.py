@@ -37,6 +37,8 @@ class Shapes:
         if shapes is None:
             return None
         words = [self._size(n, tuple(s[n] for s in shapes)) for n in range(len(shapes[0]))]
+        if not words:
+            return None  # a loss
         text = f"[{', '.join(w for w in words if w)}]"
         return None if None in words or len(text) > LONGEST else text
 
