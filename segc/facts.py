@@ -46,6 +46,7 @@ class Facts:
     takes: tuple[Taken, ...] = ()
     gives: frozenset[str] = frozenset()
     points: int = 0  # keypoints of an object
+    inclusive: tuple[bool, bool] = (False, False)  # boxes taken, boxes given: see `_inclusive`
 
     @property
     def named(self) -> int:
@@ -165,7 +166,15 @@ def _instances(checked: Checked) -> Facts | None:
         takes=takes,
         gives=frozenset(gives & set(FOUND)),
         points=points[0],
+        inclusive=_inclusive(checked),
     )
+
+
+def _inclusive(checked: Checked) -> tuple[bool, bool]:
+    """Whether the boxes it takes, and those it gives, are of inclusive pixels (`Boxes.legacy`)."""
+    refs = Ref("gt_boxes"), checked.graph.outputs["boxes"]
+    taken, given = (bool(getattr(checked.types.get(ref), "legacy", False)) for ref in refs)
+    return taken, given
 
 
 _MAKERS = {"labels": _labels, "patches": _patches, "classes": _classes, "stacks": _stacks}

@@ -122,3 +122,29 @@ def test_paste_masks_faults() -> None:
     assert found.code == "SEG201" and "by_class" in str(found.hint)
     found = fault("paste_masks", [tensor(symbol("S"), 28, 28), boxes("R"), image])
     assert (found.code, found.operand) == ("SEG214", 1)
+
+
+# --- targets by resizing ----------------------------------------------------------------------
+
+
+def test_mask_targets_by_resizing_are_mncs() -> None:
+    """Whole pixels of the box, resized bilinearly, then held against a threshold."""
+    masks = discs(3, 48)
+    corners = drawn(9, 46).round()
+    found_by = torch.arange(9) % 4 - 1
+    values = [numbered(corners), found_by, masks]
+    types = [boxes("R", legacy=True), match("R"), tensor(G, 48, 48)]
+    found = run("mask_targets", values, types, size=21, sampling="resize", threshold=0.4)
+    for r, (x1, y1, x2, y2) in enumerate(corners.long().tolist()):
+        if found_by[r] < 0:
+            assert not found[r].any()
+            continue
+        window = masks[found_by[r], None, None, y1 : y2 + 1, x1 : x2 + 1]
+        expected = torch.nn.functional.interpolate(window, (21, 21), mode="bilinear")[0, 0]
+        clear = (expected - 0.4).abs() > 1e-5
+        assert torch.equal(found[r][clear], (expected >= 0.4).float()[clear])
+    assert found.any()
+    none = [values[0], torch.full((9,), -1), masks[:0]]
+    assert not run("mask_targets", none, types, size=21, sampling="resize").any()
+    found = fault("mask_targets", types, size=21, sampling="resize", aligned=True)
+    assert found.attr == "aligned"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from emit_kit import ruff
 from rows_kit import boxes, made, run, tensor
 from torch import Tensor
@@ -184,6 +186,57 @@ def test_roi_pool_is_caffes() -> None:
     assert run("roi_pool", [box[:0], x], kinds(box, x), output_size=7, stride=16).shape[0] == 0
 
 
+# --- pyramids of grids ------------------------------------------------------------------------
+
+
+def largest(x: Tensor, bins: tuple[int, ...]) -> Tensor:
+    """Maxima of the cells of a map [C, H, W], one after the other."""
+    found = []
+    for b in bins:
+        edges = [[(k * n // b, -(-(k + 1) * n // b)) for k in range(b)] for n in x.shape[1:]]
+        found += [
+            x[c, top:bottom, left:right].max()
+            for c in range(len(x)) for top, bottom in edges[0] for left, right in edges[1]
+        ]  # fmt: skip
+    return torch.stack(found)
+
+
+def test_spatial_pyramid_pool() -> None:
+    x = pyramid(size=52)[0]
+    types = [tensor(*x.shape)]
+    found = run("spatial_pyramid_pool", [x], types)
+    assert torch.equal(found, torch.stack([largest(m, (1, 2, 3, 6)) for m in x]))
+    # the published network of fixed size pools 13 x 13 with windows of 13, 5 and 3
+    fixed = [F.max_pool2d(x, 13), F.max_pool2d(x, 5, 4), F.max_pool2d(x, 3, 2)]
+    found = run("spatial_pyramid_pool", [x], types, bins=(1, 3, 6))
+    assert torch.equal(found, torch.cat([m.flatten(1) for m in fixed], dim=1))
+    assert fault("spatial_pyramid_pool", types, bins=()).attr == "bins"
+
+
+def test_spp_roi_pool_is_spp_nets() -> None:
+    x, box = pyramid(size=512)[2], drawn(40, 512, 512).round()
+    box[3, 3:] = box[3, 1:3] + 2  # between two pixels of the map
+    types = kinds(box, x, legacy=True)
+    options = {"stride": 16, "origin": 3.0, "margin": 6.5}
+    found = run("spp_roi_pool", [box, x], types, **options)
+    for r, (image, *corners) in enumerate(box.tolist()):
+        x1, y1, x2, y2 = (c + 1 for c in corners)  # counted from 1
+        cells = []
+        for low, high, n in ((y1, y2, 32), (x1, x2, 32)):
+            first = math.floor((low - 4 + 6.5) / 16 + 0.5) + 1
+            last = math.ceil((high - 4 - 6.5) / 16 - 0.5) + 1
+            if first > last:
+                first = last = (first + last) // 2
+            cells.append((min(n, max(1, first)) - 1, min(n, max(1, last))))
+        (top, bottom), (left, right) = cells
+        window = x[int(image), :, top:bottom, left:right]
+        assert torch.equal(found[r], largest(window, (1, 2, 3, 6)))
+    continuous = box + torch.tensor([0, 0, 0, 1, 1])
+    assert torch.equal(run("spp_roi_pool", [continuous, x], kinds(box, x), **options), found)
+    assert run("spp_roi_pool", [box[:0], x], types, **options).shape == (0, 150)
+    assert fault("spp_roi_pool", types, stride=16, bins=()).attr == "bins"
+
+
 # --- what is emitted --------------------------------------------------------------------------
 
 IMPORTS = {
@@ -194,7 +247,7 @@ IMPORTS = {
     "Tensor": "from torch import Tensor\n",
     "ops.": "from torchvision import ops\n",
 }
-FAMILIES = ("region", "masks", "local", "recurrent")
+FAMILIES = ("region", "warp", "masks", "cascade", "keypoints", "local", "recurrent")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -26,6 +26,8 @@ def instance_slots(facts: Facts, recipe: Mapping[str, Any]) -> dict[str, Any]:
         "with_keypoints": has_keypoints(facts),
         "with_rois": "rois" in names,
         "with_sizes": "sizes" in names,
+        "takes_inclusive": facts.inclusive[0],
+        "gives_inclusive": facts.inclusive[1],
     }
     return {
         **{name: Code("yes" if value else "") for name, value in asked.items()},

@@ -8,12 +8,14 @@ from segc.ops import (
     assign,
     basic,
     boxes,
+    cascade,
     conv,
     crop,
     dropout,
     fused,
     fused_unpool,
     image,
+    keypoints,
     local,
     masks,
     merge,
@@ -32,14 +34,15 @@ from segc.ops import (
     shape,
     shuffle,
     unpool,
+    warp,
     yolo,
     yolo_loss,
 )
 
 FAMILIES = (
     conv, pool, unpool, resize, norm, act, dropout, merge, crop, pad, shape, shuffle, image, basic,
-    priors, boxes, select, assign, sampling, rows, region, masks, local, recurrent, row_losses,
-    yolo, yolo_loss, points,
+    priors, boxes, select, assign, sampling, rows, region, warp, masks, cascade, keypoints,
+    local, recurrent, row_losses, yolo, yolo_loss, points,
 )  # fmt: skip
 WITHOUT_NAMES = (fused, fused_unpool)  # optimisations and transforms put them in
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segc.code import Call, Expr, Helper, Infix, Method, X
+from segc.code import Call, X
 from segc.dim import DimLike, text
 from segc.op import Need, Operand, Problem, attr, op
 from segc.ops import assign_code as code

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import ClassVar
 
 from segc.code import Call, Expr, Helper, Listing, X
 from segc.dim import DimLike, text
-from segc.op import Field, Ints, Need, Op, Pair, Problem, Style, attr, op
+from segc.op import Example, Field, Ints, Need, Op, Pair, Problem, Style, attr, op
 from segc.ops.common import by, count, equal, feature_map, one, whole
 from segc.ops.rows import RowOp
 from segc.types import Boxes, Tensor
@@ -69,10 +70,10 @@ def increasing(values: Sequence[int]) -> bool:
     return all(a < b for a, b in zip(values, values[1:], strict=False))
 
 
-class _Pooled(RowOp):
+class Pooled(RowOp):
     """Base of operators that read a map inside boxes."""
 
-    operands = ("boxes", "x")
+    operands: ClassVar[tuple[str, ...]] = ("boxes", "x")
     kinds = {"boxes": "boxes"}
 
     output_size: Pair = attr("height and width of each box's map", min=1)
@@ -210,7 +211,7 @@ class RoiAlign(RowOp, _Leveled):
 
 
 @op("roi_pool")
-class RoiPool(_Pooled):
+class RoiPool(Pooled):
     """The largest value in each cell of a grid over each box (torchvision.ops.roi_pool, Caffe's).
 
     y[r,c,i,j] = max of the map's pixels in cell i, j of box r; 0 where a cell has none
@@ -229,3 +230,117 @@ class RoiPool(_Pooled):
     @property
     def style(self) -> Style:
         return Style("region", f"RoI pool {by(self.output_size)}")
+
+
+@op("spatial_pyramid_pool")
+class SpatialPyramidPool(Op):
+    """The largest values in the cells of several grids over the map, one after the other (SPP-net).
+
+    y = concat over b of max(x in each of b * b cells), flattened channel by channel
+    x: [N, C, H, W] -> [N, C * sum of b * b]
+    A cell reaches from the floor of its start to the ceiling of its end, as in adaptive pooling.
+    He et al., Spatial Pyramid Pooling in Deep Convolutional Networks, ECCV 2014.
+    """
+
+    bins: Ints = attr("cells along each side of the grids, in their order", (1, 2, 3, 6), min=1)
+    examples = (
+        Example({}, ((2, 3, 13, 9),)),
+        Example({"bins": (4, 2, 1)}, ((1, 2, 5, 4),)),
+    )
+    helpers = (
+        Helper(
+            "spatial_pyramid_pool",
+            '''\
+def spatial_pyramid_pool(x: Tensor, bins: tuple[int, ...]) -> Tensor:
+    """Maxima in grids of b x b cells: [N, C, H, W] -> [N, C * sum of b * b]."""
+    return torch.cat([F.adaptive_max_pool2d(x, b).flatten(1) for b in bins], dim=1)
+''',
+        ),
+    )
+
+    def validate(self) -> None:
+        if not self.bins:
+            raise Problem("SEG210", "a pyramid needs a grid", attr="bins")
+
+    def infer(self, need: Need, x: Tensor) -> Tensor:
+        n, c, *_ = feature_map(x, self.name)
+        return Tensor((n, c * sum(b * b for b in self.bins)))
+
+    def field(self, axis: int, fields: tuple[Field, ...], lengths: tuple[int, ...] = ()) -> Field:
+        return whole(fields[0])
+
+    def expr(self, x: Tensor) -> Call:
+        return Call("spatial_pyramid_pool", (X(0), self.bins))
+
+    @property
+    def style(self) -> Style:
+        return Style("context", f"SPP {', '.join(map(str, self.bins))}")
+
+
+@op("spp_roi_pool")
+class SppRoiPool(RowOp):
+    """The largest values in the cells of several grids over each box (SPP-net's detector).
+
+    y[r] = concat over b of max(x in each of b * b cells of box r), flattened channel by channel
+    boxes: [R, 5], x: [N, C, H, W] -> [R, C * sum of b * b]
+    The box takes the map's pixels from floor((x1 - origin + margin) / stride + 1/2) to
+    ceil((x2 - origin - margin) / stride - 1/2), x1 and x2 being the centres of its first and last
+    pixel; a box between two pixels takes the one in the middle. No gradient reaches the boxes.
+    He et al., Spatial Pyramid Pooling in Deep Convolutional Networks, ECCV 2014.
+    """
+
+    operands = ("boxes", "x")
+    kinds = {"boxes": "boxes"}
+
+    stride: int = attr("stride of the map, pixels of the input", min=1)
+    bins: Ints = attr("cells along each side of the grids, in their order", (1, 2, 3, 6), min=1)
+    origin: float = attr("the pixel, counted from 0, under the map's first value", 0.0)
+    margin: float = attr("pixels that a box is made smaller by on each side", 0.0)
+    helpers = (
+        Helper(
+            "spp_roi_pool",
+            '''\
+def spp_roi_pool(
+    boxes: Tensor,
+    x: Tensor,
+    stride: int,
+    bins: tuple[int, ...],
+    origin: float = 0.0,
+    margin: float = 0.0,
+    border: int = 0,
+) -> Tensor:
+    """Maxima in grids of b x b cells over boxes [R, 5] of x [N, C, H, W]: [R, C * sum of b * b].
+
+    border: 1 for boxes of inclusive pixels.
+    """
+    low = ((boxes[:, 1:3] - origin + margin) / stride + 0.5).floor()
+    high = ((boxes[:, 3:] - 1 + border - origin - margin) / stride - 0.5).ceil()
+    middle = ((low + high) / 2).floor()
+    limit = low.new_tensor([x.shape[3] - 1, x.shape[2] - 1])
+    low, high = (torch.where(low > high, middle, side).clamp(min=0) for side in (low, high))
+    cells = torch.cat([boxes[:, :1], torch.minimum(low, limit), torch.minimum(high, limit)], dim=1)
+    return torch.cat([ops.roi_pool(x, cells, b).flatten(1) for b in bins], dim=1)
+''',
+        ),
+    )
+
+    def validate(self) -> None:
+        if not self.bins:
+            raise Problem("SEG210", "a pyramid needs a grid", attr="bins")
+
+    def infer(self, need: Need, boxes: Boxes, x: Tensor) -> Tensor:
+        in_pixels(boxes, self.name)
+        _, c, *_ = feature_map(x, self.name, 1)
+        return Tensor((boxes.shape[0], c * sum(b * b for b in self.bins)))
+
+    def field(self, axis: int, fields: tuple[Field, ...], lengths: tuple[int, ...] = ()) -> Field:
+        return whole(fields[1])
+
+    def expr(self, boxes: Boxes, x: Tensor) -> Call:
+        values = {"origin": self.origin, "margin": self.margin, "border": int(boxes.legacy)}
+        defaults = {"origin": 0.0, "margin": 0.0, "border": 0}
+        return Call("spp_roi_pool", (X(0), X(1), self.stride, self.bins), values, defaults)
+
+    @property
+    def style(self) -> Style:
+        return Style("region", f"SPP {', '.join(map(str, self.bins))}")
