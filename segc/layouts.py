@@ -151,7 +151,7 @@ def _weights(checked: Checked) -> dict[str, Shape]:
         if not parameters and node.op.stateful:
             found[f"{node.name}."] = ()
         for p in parameters:
-            found[f"{node.name}.{p.name}"] = tuple(d for d in p.shape if isinstance(d, int))
+            found[p.key(node.name)] = tuple(d for d in p.shape if isinstance(d, int))
     return found
 
 

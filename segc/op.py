@@ -145,6 +145,10 @@ class Param:
     name: str
     shape: tuple[DimLike, ...]
 
+    def key(self, layer: str) -> str:
+        """Its name in the state dict; a layer that is a tensor itself has one without a name."""
+        return f"{layer}.{self.name}" if self.name else layer
+
 
 @dataclass(frozen=True, slots=True)
 class Field:

@@ -123,7 +123,7 @@ def expected_parameters(checked: Checked) -> dict[str, tuple[int, ...]]:
         if node.shared is not None or any(isinstance(t, Unknown) for t in operands):
             continue
         for param in node.op.parameters(*operands):
-            found[f"{node.name}.{param.name}"] = _numbers(param)
+            found[param.key(node.name)] = _numbers(param)
     return found
 
 

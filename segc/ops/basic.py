@@ -154,6 +154,41 @@ class Constant(nn.Module):
         return Style("input", f"constant {self.value:g}")
 
 
+@op("parameter")
+class Parameter(Op):
+    """A learned tensor that no layer holds (torch.nn.Parameter), saved under the layer's own name.
+
+    y = the tensor, `value` everywhere at first
+    -> shape
+    """
+
+    operands = ()
+    stateful = True
+
+    shape: Ints = attr("its sizes", min=1)
+    value: float = attr("what it holds at first", 0.0)
+    examples = (Example({"shape": (1, 2, 3), "value": 0.5}, ()),)
+
+    def infer(self, need: Need) -> Tensor:
+        return Tensor(self.shape)
+
+    def parameters(self) -> tuple[Param, ...]:
+        return (Param("", self.shape),)
+
+    def field(self, axis: int, fields: tuple[Field, ...], lengths: tuple[int, ...] = ()) -> Field:
+        return Field(Fraction(0), Fraction(1), Fraction(0))
+
+    def module(self) -> Call:
+        return Call("nn.Parameter", (Call("torch.full", (self.shape, float(self.value))),))
+
+    def expr(self) -> Self:
+        return Self()
+
+    @property
+    def style(self) -> Style:
+        return Style("input", "learned tensor")
+
+
 @op("argmax")
 class Argmax(Op):
     """The position of the largest value along an axis: classes from scores (torch.argmax).
