@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from segc.diag import Note, Report, ends_alike
 from segc.dim import Domain
 from segc.ir import Graph, Node, Ref, Scope
+from segc.kinds import described
 from segc.loc import Loc
 from segc.op import Problem
+from segc.rows import RowSets
 from segc.types import UNKNOWN, Type, Unknown
 
-JOINS = ("SEG202", "SEG203", "SEG207", "SEG209")  # faults another operand may cure
+JOINS = ("SEG202", "SEG203", "SEG207", "SEG209", "SEG214")  # faults another operand may cure
+ROWS = "SEG214"  # rows of different sets: how to pair them is said where nothing else would fit
 TRIED = 40  # other operands tried for a hint
 
 
@@ -50,6 +53,7 @@ class Blame:
     types: Mapping[Ref, Type]
     fits: Fits
     advice: str | None = None
+    rows: RowSets = field(default_factory=RowSets)
 
     def tell(self, failures: Sequence[Failure], report: Report) -> None:
         """One diagnostic a mistake: a layer of a block that fails in every use is told once."""
@@ -78,7 +82,7 @@ class Blame:
 
     def _tell(self, failure: Failure, report: Report, more: int, elsewhere_fine: bool) -> None:
         node, problem = failure.node, failure.problem
-        hopeless = report.crowded or problem.hint or self.advice
+        hopeless = report.crowded or self.advice or (problem.hint and problem.code != ROWS)
         better = None if hopeless else self._better(failure)
         place = _place(node, problem)
         notes = [] if report.crowded else list(self._operands(failure))
@@ -139,7 +143,8 @@ class Blame:
         """The operands by name, with their sizes and the places they come from."""
         for ref in dict.fromkeys(failure.node.inputs):
             name, loc = self._source(ref, failure.node)
-            yield Note(loc, f"`{name}` is {shape_text(self.type(ref), failure.domain)}")
+            what = described(self.type(ref), failure.domain, self.rows)
+            yield Note(loc, f"`{name}` is {what}")
         limits = ", ".join(failure.domain.constraints())
         if limits:
             yield Note(None, f"layers above accept only {limits}")
@@ -219,8 +224,15 @@ class Blame:
         kind = self._kind(wrong, node)
         similar = {ref: (self._kind(ref, node) == kind, ends_alike(n, name)) for n, ref in found}
         found.sort(key=lambda item: similar[item[1]], reverse=True)
-        fresh = [item for item in found if item[1] not in node.inputs]
+        fresh = [
+            item for item in found if item[1] not in node.inputs and self._there(item[1], node)
+        ]
         return [(name.removeprefix(within), ref) for name, ref in fresh[:TRIED]]
+
+    def _there(self, ref: Ref, reader: Node) -> bool:
+        """It exists whenever the reader computes."""
+        only = self.graph.by_name[ref.node].only if ref.node in self.graph.by_name else None
+        return only in (None, reader.only)
 
     def _values(self, level: str, port: str, reader: Node) -> Iterator[tuple[str, Ref]]:
         """The values of one list of layers defined above `reader`, by their paths."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 
 from segc.blame import Blame, Failure
@@ -75,6 +76,8 @@ class _Demands:
         relation = self.domain.relation(a, b)
         if relation == "always":
             return
+        if problem.code == "SEG214":
+            raise problem  # as many rows at some size are not the same rows
         if not same_rate(a, b):
             raise problem
         if relation == "never":
@@ -133,7 +136,9 @@ def verify(graph: Graph, report: Report) -> Checked:
     wiring_failed = report.failed
     checked, failures = _derive(graph)
     advice = _advice(graph) if any(f.problem.code in SIZES for f in failures) else None
-    Blame(graph, checked.types, _fits, advice).tell(failures, report)
+    Blame(graph, checked.types, partial(_fits, checked.rows), advice, checked.rows).tell(
+        failures, report
+    )
     check_phases(graph, report)
     if not wiring_failed:
         check_unused(graph, report)
@@ -228,6 +233,8 @@ def _check_shared(node: Node, graph: Graph, types: Mapping[Ref, Type]) -> None:
             has, wants = (" x ".join(map(str, s)) for s in (there[name], shape))
             message = f"the {name} of `{owner.name}` is {has}, applied here it would be {wants}"
             hint = "apply it to a value with as many channels, or make a layer of its own"
+            if node.loc == owner.loc:  # one entry of the spec, for all levels of a pyramid
+                hint = "`each: level` makes a layer for each level, with weights of its own"
             raise Problem("SEG202", message, operand=0, hint=hint)
 
 
@@ -289,10 +296,11 @@ def _is_large(d: DimLike) -> bool:
     return abs(d.const) > LARGE or any(abs(factor) > LARGE for _, factor in d.terms)
 
 
-def _fits(failure: Failure, operands: list[Type]) -> bool:
+def _fits(rows: RowSets, failure: Failure, operands: list[Type]) -> bool:
     """Whether the layer would be sound with other operands."""
+    known = RowSets(dict(rows.sets), rows.sizes_of_inputs)
     try:
-        _types(failure.node, operands, _Demands(failure.domain))
+        _types(failure.node, operands, _Demands(failure.domain, failure.node, row_sets=known))
     except (Problem, SizeError):
         return False
     return True

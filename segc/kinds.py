@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from segc.dim import DimLike
+from segc.dim import DimLike, Domain
 from segc.ir import Input, Node
 from segc.op import Problem
-from segc.types import Boxes, Index, Match, Pick, Tensor, Type
+from segc.rows import RowSets
+from segc.types import Boxes, Index, Match, Pick, Tensor, Type, Unknown
 
 
 def input_type(declared: Input, shape: tuple[DimLike, ...]) -> Type:
@@ -13,6 +14,27 @@ def input_type(declared: Input, shape: tuple[DimLike, ...]) -> Type:
     if declared.type == "boxes":
         return Boxes(shape, declared.legacy)
     return Tensor(shape, declared.dtype)
+
+
+def described(value: Type, domain: Domain, rows: RowSets) -> str:
+    """What a value is, in a few words: its sizes without the batch, or whose rows it has."""
+    if isinstance(value, Unknown):
+        return "unknown"
+    first, *others = map(domain.simplify, value.shape or (1,))
+    if isinstance(value, Boxes):
+        return f"boxes of the rows {first}"
+    if isinstance(value, Pick):
+        return f"a choice of rows, {first} of {domain.simplify(value.source)}"
+    if isinstance(value, Match):
+        return f"a match of the rows {first} with {domain.simplify(value.target)}"
+    sizes = " x ".join(others)
+    if not value.shape:
+        return "one number"
+    made = not (first.isidentifier() or first.isdigit()) or rows.among(value.shape[0])
+    if isinstance(value, Tensor) and (not others or made):
+        number = "a whole number" if value.dtype == "int" else "a number"
+        return f"{sizes or number} for each of the rows {first}"
+    return sizes or first
 
 
 def check_kinds(node: Node, operands: list[Type]) -> None:
@@ -46,7 +68,8 @@ def _check_rowed(node: Node, i: int, operand: Type) -> bool:
         return False
     what = _ARE.get(wanted, "a tensor")
     got = _ARE.get(found or "tensor", "a tensor")
-    message = f"{node.op.name} needs {what} as `{name}`, this is {got}"
+    verb = "these are" if got == "boxes" else "this is"
+    message = f"{node.op.name} needs {what} as `{name}`, {verb} {got}"
     where = {"attr": name} if extra >= 0 else {"operand": i}
     raise Problem("SEG206", message, **where)
 

@@ -93,12 +93,12 @@ layers:
   flatten: flatten
   fc: {op: linear, out_features: 16}
   relu: relu
-  scores: {op: linear, out_features: classes}
+  cls_score: {op: linear, out_features: classes}
   deltas: {op: linear, from: relu, out_features: 4 * classes}
   box_losses:
     only: train
     layers:
-      classifier: {op: ce_loss, from: [scores, sampled.labels]}
+      classifier: {op: ce_loss, from: [cls_score, sampled.labels]}
       per_class: {op: unflatten, from: deltas, sizes: [classes, 4]}
       found_deltas: {op: gather, from: [sampled.sample.positive, per_class]}
       own_deltas: {op: by_class, from: [found_deltas, sampled.found_labels]}
@@ -108,7 +108,7 @@ layers:
   detections:
     only: test
     layers:
-      probabilities: {op: softmax, from: scores}
+      probabilities: {op: softmax, from: cls_score}
       all: {op: class_boxes, from: [regions, deltas, probabilities], delta_weights: [10, 10, 5, 5], max_log: 4.0}
       inside: {op: clip_boxes, from: [all, sizes]}
       likely: {op: above, from: all.scores, threshold: 0.05}
@@ -263,7 +263,7 @@ layers:
       top_scores: {op: gather, from: [top, large_scores]}
       best: {op: nms, from: [top_boxes, top_scores], iou: 0.7, keep: {train: 16, test: 8}}
       out: {op: gather, from: [best, top_boxes]}
-  training:
+  rpn_losses:
     only: train
     layers:
       match: {op: match, from: [anchors, gt_boxes], high: 0.7, low: 0.3, low_quality: true, inside: sizes}
@@ -286,12 +286,12 @@ layers:
   pool: {op: roi_pool, from: [regions, relu], output_size: 3, stride: 16}
   flatten: flatten
   head: {op: linear, out_features: 12}
-  scores: {op: linear, from: head, out_features: classes}
+  cls_score: {op: linear, from: head, out_features: classes}
   moves: {op: linear, from: head, out_features: 4}
   losses:
     only: train
     layers:
-      classifier: {op: ce_loss, from: [scores, sampled.labels]}
+      classifier: {op: ce_loss, from: [cls_score, sampled.labels]}
       goals: {op: encode_boxes, from: [sampled, sampled.goal_boxes]}
       found_goals: {op: gather, from: [sampled.sample.positive, goals]}
       found_moves: {op: gather, from: [sampled.sample.positive, moves]}
@@ -299,7 +299,7 @@ layers:
   detections:
     only: test
     layers:
-      probabilities: {op: softmax, from: scores}
+      probabilities: {op: softmax, from: cls_score}
       all: {op: class_boxes, from: [regions, moves, probabilities]}
       inside: {op: clip_boxes, from: [all, sizes]}
       best: {op: nms, from: [inside, all.scores], iou: 0.3, per: all.labels, keep: 9}
@@ -307,7 +307,7 @@ layers:
       scores: {op: gather, from: [best, all.scores]}
       boxes: {op: gather, from: [best, inside]}
 outputs:
-  loss_objectness: training.objectness
+  loss_objectness: rpn_losses.objectness
   loss_classifier: losses.classifier
   loss_box: losses.box
   boxes: detections.boxes

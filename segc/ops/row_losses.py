@@ -111,8 +111,10 @@ def same_sizes(
     need: Need, a: tuple[Any, ...], b: tuple[Any, ...], what: str, operand: int = 1
 ) -> None:
     """Demand that two values have rows of the same shape."""
-    message = f"{what}: one is {printed(a)}, the other {printed(b)}"
-    problem = Problem("SEG203", message, operand=operand)
+    mine, theirs = (printed(s[1:]) or "one value" for s in (a, b))
+    message = f"{what}: of each row one is {mine}, the other {theirs}"
+    hint = "`by_class` picks the values of each row's class" if len(a) == len(b) + 1 else None
+    problem = Problem("SEG203", message, operand=operand, hint=hint)
     if len(a) != len(b):
         raise problem
     for left, right in zip(a[1:], b[1:], strict=True):

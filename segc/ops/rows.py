@@ -51,15 +51,33 @@ class Gather(RowOp):
     operands = ("pick", "x")
     kinds = {"pick": "pick", "x": "any"}
 
-    def infer(self, need: Need, pick: Pick, x: Tensor | Boxes | Match) -> Type:
+    def infer(self, need: Need, pick: Pick, x: Type) -> Type:
         if not isinstance(x, (Tensor, Boxes, Match)):
-            raise Problem("SEG206", "gather picks rows of values or boxes", operand=1)
-        what = f"gather picks rows of `{text(pick.source)}`, {sizes(x.shape)} has others"
-        same_rows(need, pick.source, x.shape[0], what)
+            message = "gather picks rows of values, boxes or matches, not of another choice"
+            hint = "gather the values themselves, with one choice after the other"
+            raise Problem("SEG206", message, operand=1, hint=hint)
+        message = f"the choice is among the rows `{text(pick.source)}`, the value has the rows "
+        hint = "gather a value with the rows that the choice was made from"
+        if x.shape[0] == pick.shape[0]:
+            hint += "; this one has those that it makes"
+        problem = Problem("SEG214", f"{message}`{text(x.shape[0])}`", operand=1, hint=hint)
+        need.equal(pick.source, x.shape[0], problem)
         return replace(x, shape=(pick.shape[0], *x.shape[1:]))
 
     def expr(self, pick: Pick, x: Tensor) -> Expr:
         return At(X(1), X(0))
+
+
+def _kind(x: Type) -> str:
+    """A value in a few words."""
+    if isinstance(x, Boxes):
+        ends = "inclusive pixels (legacy)" if x.legacy else "continuous coordinates"
+        return f"boxes of {ends}" + ("" if x.frame == "image" else " in shares of the image")
+    if isinstance(x, Tensor):
+        numbers = "whole" if x.dtype == "int" else "real"
+        each = f"{sizes(x.shape[1:])} {numbers} numbers" if x.shape[1:] else f"one {numbers} number"
+        return f"{each} for each row"
+    return "a match" if isinstance(x, Match) else "a choice of rows"
 
 
 @op("phase")
@@ -74,13 +92,18 @@ class Phase(RowOp):
     kinds = {"train": "any", "test": "any"}
 
     def infer(self, need: Need, train: Type, test: Type) -> Type:
-        if type(train) is not type(test) or not isinstance(train, (Tensor, Boxes)):
-            raise Problem("SEG206", "phase joins two values of one type", operand=1)
-        assert isinstance(test, (Tensor, Boxes))
+        message = f"phase joins two values of one type, these are {_kind(train)} and {_kind(test)}"
+        if type(train) is not type(test):
+            raise Problem("SEG206", message, operand=1)
+        if not isinstance(train, (Tensor, Boxes)) or not isinstance(test, (Tensor, Boxes)):
+            message = f"phase joins values or boxes, this is {_kind(test)}"
+            hint = "gather in each phase with its own choice, then join what was gathered"
+            raise Problem("SEG206", message, operand=1, hint=hint)
+        if not train.shape or not test.shape:
+            raise Problem("SEG203", "phase joins values of rows, one number has none", operand=1)
         alike = replace(test, shape=train.shape) == train
         if not alike or train.shape[1:] != test.shape[1:]:
-            message = f"phase joins values of one type, these are {sizes(train.shape)} and "
-            raise Problem("SEG203", message + sizes(test.shape), operand=1)
+            raise Problem("SEG203", message, operand=1)
         rows = need.joined(train.shape[0], test.shape[0])
         if isinstance(train, Boxes) and train.images is None:
             train = test  # it may know of how many images they are

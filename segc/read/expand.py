@@ -13,7 +13,7 @@ from segc.loc import Loc
 from segc.op import REGISTRY, Op, Problem
 from segc.read.arguments import block_values, layer_freeze, layer_init
 from segc.read.copies import absent, repeated
-from segc.read.pyramid import Wired, mapped, mode_of, named_levels, refuse
+from segc.read.pyramid import Wired, is_mapped, mapped, mode_of, named_levels, refuse
 from segc.read.resolve import BROKEN, Frame, Levels, Resolver, Value
 from segc.read.reuse import reapply
 from segc.read.signature import Signatures
@@ -61,6 +61,7 @@ class Expander:
             if isinstance(frame.last, Levels):
                 self.resolver.pyramids[path] = frame.last
             known = path in self.nodes or path in self.scopes or path in self.resolver.pyramids
+            known &= frame.last != BROKEN or not is_mapped(decl)  # levels may be missing
             frame.names[decl.name] = path if known else BROKEN
         return frame.last or BROKEN
 
@@ -125,7 +126,7 @@ class Expander:
             return BROKEN
         if decl.kind == "op":
             if wired.levels is not None and not REGISTRY[decl.target].takes_levels():
-                return refuse(decl, wired, self)
+                return refuse(decl, wired, path, self)
             return self._op(decl, path, frame, env, wired, only)
         if decl.kind == "use":
             return reapply(self, decl, path, frame, wired, only)
@@ -184,6 +185,7 @@ class Expander:
                 message = f"`{decl.name}` would never exist: the group around it is "
                 message += f"`only: {frame.only}`"
                 self.report.error("SEG311", message, node.loc, hint="move it out of the group")
+                return frame.only
             return node.text
         message = f"`only` is `train`, `test`, `checkpoint` or left out, got {shown(node)}"
         self.report.error("SEG105", message, node.loc)

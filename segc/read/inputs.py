@@ -73,11 +73,31 @@ def _input(key: Scalar, value: YNode, env: Mapping[str, Any], report: Report) ->
     kind = _choice(entries, "type", tuple(INPUT_TYPES), report) or "tensor"
     given = _choice(entries, "dtype", DTYPES, report)
     only = _choice(entries, "only", ("train",), report)
-    shape = _shape(entries["shape"][1] if "shape" in entries else value, env, report)
-    legacy = "legacy" in entries and number(entries["legacy"][1], "bool", env)
+    shape = _shape(entries["shape"][1] if "shape" in entries else value, env, report, kind)
     _check_form(key, kind, shape, entries, report)
-    dtype = given or ("int" if kind == "labels" else "float")
-    return Input(key.text, shape, dtype, key.loc, kind, only, bool(legacy))
+    own = "int" if kind == "labels" else "float"
+    if kind != "tensor" and given not in (None, own):
+        message = f"an input of type {kind} has {own} values"
+        report.error("SEG103", message, entries["dtype"][1].loc, hint="leave out `dtype`")
+        given = None
+    legacy = _legacy(entries, kind, env, report)
+    return Input(key.text, shape, given or own, key.loc, kind, only, legacy)
+
+
+def _legacy(entries: Entries, kind: str, env: Mapping[str, Any], report: Report) -> bool:
+    """Whether boxes are of inclusive pixels."""
+    if "legacy" not in entries:
+        return False
+    name, node = entries["legacy"]
+    if kind != "boxes":
+        message = f"`legacy` says what the numbers of boxes mean, this input is of type {kind}"
+        report.error("SEG107", message, name.loc, hint="leave it out, or add `type: boxes`")
+        return False
+    try:
+        return bool(number(node, "bool", env))
+    except ValueFault as fault:
+        fault.tell(report, "`legacy`")
+        return False
 
 
 def _check_form(
@@ -92,8 +112,11 @@ def _check_form(
     )
     if not fits or not isinstance(shape[0], str):
         place = entries["shape"][1].loc if "shape" in entries else key.loc
-        wanted = ", ".join(map(str, form))
-        report.error("SEG103", f"`{key.text}` is of type {kind}", place, hint=f"write [{wanted}]")
+        wanted, given = (", ".join(map(str, sizes)) for sizes in (form, shape))
+        message = f"an input of type {kind} is [{wanted}], {INPUT_TYPES[kind]}; "
+        message += f"`{key.text}` is [{given}]"
+        hint = f"`shape: [{wanted}]`; the first size is a name, it depends on the data"
+        report.error("SEG103", message, place, hint=hint)
 
 
 def _choice(entries: Entries, name: str, choices: tuple[str, ...], report: Report) -> str | None:
@@ -103,16 +126,22 @@ def _choice(entries: Entries, name: str, choices: tuple[str, ...], report: Repor
     node = entries[name][1]
     if isinstance(node, Scalar) and node.value in choices:
         return node.text
-    what = "a type of values" if name == "dtype" else f"a `{name}` of an input"
-    message = f"{shown(node)} is not {what}"
-    report.error("SEG105", message, node.loc, hint=f"one of {', '.join(choices)}")
+    message = f"{shown(node)} is not a `{name}` of an input"
+    hint = f"one of {', '.join(choices)}"
+    if name == "only":
+        hint = "`only: train`, or leave it out: then it is given in both phases"
+    report.error("SEG105", message, node.loc, hint=hint)
     return None
 
 
-def _shape(node: YNode, env: Mapping[str, Any], report: Report) -> tuple[int | str, ...]:
+def _shape(
+    node: YNode, env: Mapping[str, Any], report: Report, kind: str = "tensor"
+) -> tuple[int | str, ...]:
     if not isinstance(node, Sequence_) or not node.items:
         message = f"an input needs its shape, got {shown(node)}"
-        report.error("SEG103", message, node.loc, hint="for example [N, 3, H, W]")
+        form = ", ".join(map(str, FORMS.get(kind, ("N", 3, "H", "W"))))
+        hint = f"`shape: [{form}]`" if kind in FORMS else f"for example [{form}]"
+        report.error("SEG103", message, node.loc, hint=hint)
         return ()
     if len(node.items) > MAX_AXES:
         report.error("SEG313", f"{len(node.items):,} axes, the limit is {MAX_AXES}", node.loc)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from segc.diag import Report
-from segc.ir import Graph, Ref
+from segc.ir import Graph, Input, Ref
 from segc.op import REGISTRY
 from segc.read.expand import Expander, TooLarge
 from segc.read.inits import read_init
@@ -49,7 +49,7 @@ def build_graph(
         output_only={
             name: only
             for name, ref in outputs.items()
-            if (only := _only(ref, expander)) is not None
+            if (only := _only(ref, expander, inputs)) is not None
         },
         title=_text(top.get("title")),
         source=_text(top.get("source")),
@@ -91,7 +91,9 @@ def _text(node: YNode | None) -> str:
     return node.text.strip() if is_text(node) else ""
 
 
-def _only(ref: Ref, expander: Expander) -> str | None:
+def _only(ref: Ref, expander: Expander, inputs: Mapping[str, Input]) -> str | None:
+    if ref.node in inputs:
+        return inputs[ref.node].only
     return expander.nodes[ref.node].only if ref.node in expander.nodes else None
 
 

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from segc.diag import Note
 from segc.ir import Ref, Scope
 from segc.loc import Loc
+from segc.read.names import check_identifier
 from segc.read.resolve import BROKEN, Frame, Levels, Value
 from segc.read.reuse import again
 from segc.read.spec import LayerDecl
@@ -72,6 +74,11 @@ def flat(value: Value) -> tuple[Ref, ...]:
     return (value,) if isinstance(value, Ref) else value.refs
 
 
+def is_mapped(decl: LayerDecl) -> bool:
+    """It says how levels are read."""
+    return any(mode in decl.keys for mode in MODES)
+
+
 def mode_of(decl: LayerDecl, expander: Expander) -> str | None:
     """`each` or `share` if the layer says so; a fault in the key is reported."""
     found = [mode for mode in MODES if mode in decl.keys]
@@ -97,8 +104,10 @@ def named_levels(decl: LayerDecl, path: str, frame: Frame, expander: Expander) -
         return BROKEN
     names, refs = [], []
     for key, item in node.entries:
-        if not is_name(item) or not key.text.isidentifier():
-            message = f"a level is a name with the layer it stands for, got {shown(item)}"
+        if not check_identifier(key, expander.report, "level"):
+            return BROKEN
+        if not is_name(item):
+            message = f"the level `{key.text}` needs the name of a layer, got {shown(item)}"
             expander.report.error("SEG103", message, item.loc, hint="for example {p2: layer1}")
             return BROKEN
         ref = expander.resolver.value(item.text, item.loc, frame, decl.name)
@@ -106,7 +115,7 @@ def named_levels(decl: LayerDecl, path: str, frame: Frame, expander: Expander) -
         refs.append(ref if isinstance(ref, Ref) else BROKEN)
         if isinstance(ref, Levels):
             message = f"`{item.text}` is a pyramid itself"
-            hint = f"name one of its levels: {', '.join(ref.names)}"
+            hint = f"name one of its levels: {', '.join(f'{item.text}.{n}' for n in ref.names)}"
             expander.report.error("SEG316", message, item.loc, hint=hint)
     if BROKEN in refs:
         return BROKEN
@@ -122,7 +131,7 @@ def mapped(
     if levels is None:
         if BROKEN not in wired.values:
             message = f"`{decl.name}` reads no pyramid"
-            hint = f"leave out `{mode}`, or read one (`levels: {{p2: …}}` names it)"
+            hint = f"leave out `{mode}`, or read one: `maps: {{levels: {{p2: …}}}}` names it"
             expander.report.error("SEG316", message, decl.keys[mode].loc, hint=hint)
         return BROKEN
     if not _alike(decl, wired, levels, expander):
@@ -186,7 +195,8 @@ def _share(
                 name = f"{decl.name}_{level}"
                 if name in frame.by_name:
                     message = f"`{decl.name}` at level `{level}` would have the name of `{name}`"
-                    expander.report.error("SEG310", message, frame.by_name[name].loc)
+                    place, hint = frame.by_name[name].loc, "rename one of the two, or the level"
+                    expander.report.error("SEG310", message, place, hint=hint)
                     break
                 value = again(expander, decl, path, at, operands, only)
                 expander.applied.setdefault(path, []).append(name)
@@ -197,7 +207,7 @@ def _share(
     return paths, refs
 
 
-def refuse(decl: LayerDecl, wired: Wired, expander: Expander) -> Value:
+def refuse(decl: LayerDecl, wired: Wired, path: str, expander: Expander) -> Value:
     """An operator that takes one value reads a pyramid without a word on its levels."""
     levels = wired.levels
     assert levels is not None
@@ -207,5 +217,17 @@ def refuse(decl: LayerDecl, wired: Wired, expander: Expander) -> Value:
     message = f"`{decl.name}` reads a pyramid ({', '.join(levels.names)}), "
     message += f"{decl.target or 'a group'} takes one value"
     hint = "`each: level` makes a layer a level, `share: level` applies one to all"
-    expander.report.error("SEG316", message, loc, hint=hint)
+    expander.report.error("SEG316", message, loc, hint=hint, notes=_entrance(path, expander))
     return BROKEN
+
+
+def _entrance(path: str, expander: Expander) -> tuple[Note, ...]:
+    """Where the block around a layer is used, if it is in one."""
+    around = path.rpartition(".")[0]
+    while around:
+        decl = expander.made[around][0] if around in expander.made else None
+        if decl is not None and decl.kind == "block":
+            place = decl.keys["from"].loc if "from" in decl.keys else decl.loc
+            return (Note(place, f"`{around}` gives the block a pyramid here"),)
+        around = around.rpartition(".")[0]
+    return ()

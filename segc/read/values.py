@@ -54,12 +54,17 @@ def shown(node: YNode) -> str:
 
 def number(node: YNode, kind: str, env: Env) -> Any:
     """An int, float or bool; text is an expression over the parameters in `env`."""
-    if isinstance(node, Mapping_) and {k.text for k, _ in node.entries} & {"train", "test"}:
-        hint = "give one value; only attributes that say so may differ by phase"
-        raise ValueFault("SEG103", f"needs {_A[kind]}, the same in both phases", node.loc, hint)
+    _same_in_phases(node, _A[kind])
     if not isinstance(node, Scalar):
         raise ValueFault("SEG103", f"needs {_A[kind]}, got {shown(node)}", node.loc)
     return _fitting(node, _scalar(node, kind, env), kind)
+
+
+def _same_in_phases(node: YNode, what: str) -> None:
+    """Refuse {train: a, test: b} where there is one value for both."""
+    if isinstance(node, Mapping_) and {k.text for k, _ in node.entries} & {"train", "test"}:
+        hint = "give one value; only attributes that say so may differ by phase"
+        raise ValueFault("SEG103", f"needs {what}, the same in both phases", node.loc, hint)
 
 
 def _scalar(node: Scalar, kind: str, env: Env) -> Any:
@@ -129,6 +134,7 @@ def _expression_fault(node: Scalar, error: expr.ExprError, env: Env) -> ValueFau
 
 def text(node: YNode, env: Env) -> str:
     """Text, or the value of a text parameter written `$name`."""
+    _same_in_phases(node, "a word")
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         raise ValueFault("SEG103", f"needs a word, got {shown(node)}", node.loc)
     if not node.text.startswith("$"):
@@ -183,10 +189,10 @@ def _by_phase(node: YNode, env: Env) -> tuple[Any, ...]:
     given = {key.text: value for key, value in node.entries}
     for key, _ in node.entries:
         if key.text not in ("train", "test"):
-            message = f"`{key.text}` is no phase"
+            message = f"has no phase `{key.text}`"
             raise ValueFault("SEG103", message, key.loc, "write {train: …, test: …}")
     if len(given) != 2:
-        message = "an attribute that differs by phase states both"
+        message = "differs by phase, so it needs both"
         raise ValueFault("SEG103", message, node.loc, "write {train: …, test: …}")
     return number(given["train"], "int", env), number(given["test"], "int", env)
 
@@ -198,6 +204,7 @@ def _repeated(node: YNode, kind: str, count: int, env: Env) -> tuple[Any, ...]:
         if isinstance(value, tuple):
             return _exactly(value, kind, count, node)
         return (_fitting(node, value, kind),) * count
+    _same_in_phases(node, f"{_A[kind]} or a list of {count}")
     return _exactly(_list(node, kind, env), kind, count, node)
 
 
@@ -214,6 +221,7 @@ def _list(node: YNode, kind: str, env: Env) -> tuple[Any, ...]:
         value = _scalar(node, kind, env)
         if isinstance(value, tuple) and all(fits(v, kind) for v in value):
             return value
+    _same_in_phases(node, "a list of numbers")
     if not isinstance(node, Sequence_):
         raise ValueFault("SEG103", f"needs a list of numbers, got {shown(node)}", node.loc)
     return tuple(number(item, kind, env) for item in node.items)
