@@ -296,3 +296,25 @@ class Prelu(_Pointwise):
 
     def expr(self, x: Tensor) -> Expr:
         return Op.expr(self, x)
+
+
+@op("logit")
+class Logit(Op):
+    """The inverse of the sigmoid (torch.logit), of probabilities that were mixed or pooled.
+
+    y = log(p / (1 - p)) with p = x kept between eps and 1 - eps
+    x: any shape -> the same
+    """
+
+    eps: float = attr("how near to 0 and 1 a probability may be", 1e-6, min=0, max=0.5)
+    examples = (Example({}, ((2, 3, 4, 5),)),)
+
+    def infer(self, need: Need, x: Tensor) -> Tensor:
+        return x
+
+    def expr(self, x: Tensor) -> Call:
+        return Call("torch.logit", (X(0),), {"eps": self.eps})
+
+    @property
+    def style(self) -> Style:
+        return Style("act", "logit")

@@ -146,7 +146,7 @@ class ClassBoxes(_Decoder):
     box(r, c) = decode(boxes[r], deltas[r, c]), score(r, c) = scores[r, c] for all c but background
     boxes: [R, 5], deltas: [R, 4C], [R, C, 4], without the background's, or [R, 4] for all classes,
     scores: [R, C] -> boxes [R*K, 5], scores [R*K], labels [R*K], K = C - 1, or C if no background
-    A label is the number of the column of `scores`.
+    A label is `first` and the number of the column of `scores`.
     """
 
     operands = ("boxes", "deltas", "scores")
@@ -154,6 +154,7 @@ class ClassBoxes(_Decoder):
     background: str = attr(
         "which column of the scores is no class", "first", choices=("first", "last", "none")
     )
+    first: int = attr("label of the first column", 0, min=0)
     helpers = (code.DECODE_BOXES, code.CLASS_BOXES)
 
     @property
@@ -177,8 +178,8 @@ class ClassBoxes(_Decoder):
         return found, Tensor((rows,)), Tensor((rows,), "int")
 
     def expr(self, boxes: Boxes, deltas: Tensor, scores: Tensor) -> Call:
-        options = {"background": self.background, **self.options(boxes)}
-        return Call("class_boxes", (X(0), X(1), X(2)), options, self.defaults)
+        options = {"background": self.background, "first": self.first, **self.options(boxes)}
+        return Call("class_boxes", (X(0), X(1), X(2)), options, self.defaults | {"first": 0})
 
 
 def class_columns(op: str, scores: Tensor, background: str, operand: int) -> int:

@@ -220,6 +220,7 @@ def class_boxes(
     deltas: Tensor,
     scores: Tensor,
     background: str = "first",
+    first: int = 0,
     weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0),
     max_log: float | None = None,
     legacy: bool = False,
@@ -227,7 +228,7 @@ def class_boxes(
     """A box of each row for each of K classes, those of scores [R, C] but the background.
 
     boxes: [R, 5]; deltas: [R, 4C], [R, 4K] or [R, 4] for all classes. Returns boxes [R*K, 5],
-    scores [R*K] and classes [R*K], row by row.
+    scores [R*K] and labels [R*K], row by row; first: the label of the first column.
     """
     labels = torch.arange(scores.shape[1], device=scores.device)
     if background != "none":
@@ -238,7 +239,7 @@ def class_boxes(
     deltas = deltas.expand(-1, len(labels), -1).flatten(0, 1)
     boxes = boxes.repeat_interleave(len(labels), dim=0)
     boxes = decode_boxes(boxes, deltas, weights, max_log, legacy)
-    return boxes, scores[:, labels].flatten(), labels.repeat(len(scores))
+    return boxes, scores[:, labels].flatten(), labels.repeat(len(scores)) + first
 ''',
 )
 

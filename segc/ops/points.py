@@ -285,3 +285,73 @@ def points(x: Tensor | Type, op: str, values: int | None = None) -> None:
     if not isinstance(last, int) or last < 2 or values not in (None, last):
         message = f"{op} takes points of rows, [R, K, 2], got {sizes(shape)}"
         raise Problem("SEG201", message, operand=0)
+
+
+@op("area_weights")
+class AreaWeights(RowOp):
+    """A weight for each box that is smaller than a square: its share of the square's area.
+
+    y[r] = min(width * height / side**2, 1)
+    boxes: [R, 5] -> [R]
+    Hariharan et al., Hypercolumns, CVPR 2015 (the code for Fast R-CNN).
+    """
+
+    operands = ("boxes",)
+    kinds = {"boxes": "boxes"}
+
+    side: float = attr("of the square whose area counts in full, pixels", 224.0, min=1)
+    helpers = (
+        Helper(
+            "area_weights",
+            '''\
+def area_weights(boxes: Tensor, side: float, border: int = 0) -> Tensor:
+    """The area of each box [R, 5] over that of a square of this side, 1 at most: [R].
+
+    border: 1 for boxes of inclusive pixels.
+    """
+    return ((boxes[:, 3:] - boxes[:, 1:3] + border).prod(dim=1) / side**2).clamp(max=1)
+''',
+        ),
+    )
+
+    def infer(self, need: Need, boxes: Boxes) -> Tensor:
+        in_pixels(boxes, self.name)
+        return Tensor((boxes.shape[0],))
+
+    def expr(self, boxes: Boxes) -> Call:
+        values = {"border": int(boxes.legacy)}
+        return Call("area_weights", (X(0), self.side), values, {"border": 0})
+
+
+@op("grid_mix")
+class GridMix(RowOp):
+    """One map of a grid of classifiers, each weighted by how near a pixel is to its cell.
+
+    y[r,0,i,j] = sum over g of w[g,i,j] * x[r,g,i,j]; w: bilinear weights of the grid's cells
+    x: [R, grid**2, H, W] -> [R, 1, H, W]
+    Hariharan et al., Hypercolumns, CVPR 2015, section 3.2.
+    """
+
+    grid: int = attr("cells along each side of the grid", 5, min=1)
+    helpers = (
+        Helper(
+            "grid_mix",
+            '''\
+def grid_mix(x: Tensor, grid: int) -> Tensor:
+    """The maps [R, grid * grid, H, W] of a grid of classifiers mixed by place: [R, 1, H, W]."""
+    cells = torch.eye(grid * grid, dtype=x.dtype, device=x.device).view(1, -1, grid, grid)
+    weights = F.interpolate(cells, x.shape[-2:], mode="bilinear", align_corners=False)
+    return (x * weights).sum(1, keepdim=True)
+''',
+        ),
+    )
+
+    def infer(self, need: Need, x: Tensor) -> Tensor:
+        ranked(x, self.name, (4,), "the maps of a grid, [R, grid * grid, H, W]")
+        if x.shape[1] != self.grid**2:
+            message = f"a grid of {self.grid} x {self.grid} has {self.grid**2} maps, "
+            raise Problem("SEG202", f"{message}this has {text(x.shape[1])}", attr="grid", operand=0)
+        return Tensor((x.shape[0], 1, *x.shape[2:]))
+
+    def expr(self, x: Tensor) -> Call:
+        return Call("grid_mix", (X(0), self.grid))

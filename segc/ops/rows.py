@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from segc.code import At, ByPhase, Call, Expr, Helper, Method, X
+from segc.code import At, ByPhase, Call, Expr, Helper, Infix, Method, X
 from segc.dim import DimLike, text
-from segc.op import Example, Field, Need, Op, PhaseInt, Problem, Style, op
+from segc.op import Example, Field, Need, Op, PhaseInt, Problem, Style, attr, op
 from segc.ops.common import sizes, whole
 from segc.types import Boxes, Match, Pick, Tensor, Type
 
@@ -123,19 +123,21 @@ class Phase(RowOp):
 class ByClass(RowOp):
     """Of the values of all classes those of each row's class.
 
-    y[r] = x[r, label[r]]
+    y[r] = x[r, label[r] - first]
     x: [R, K, ...], label: [R] -> [R, ...]
     """
 
     operands = ("x", "label")
     examples = ()
+
+    first: int = attr("the label of the first class: 1 where background has no values", 0, min=0)
     helpers = (
         Helper(
             "by_class",
             '''\
-def by_class(x: Tensor, label: Tensor) -> Tensor:
-    """x[r, label[r]] of every row r."""
-    return x[torch.arange(len(x), device=x.device), label]
+def by_class(x: Tensor, label: Tensor, first: int = 0) -> Tensor:
+    """x[r, label[r] - first] of every row r."""
+    return x[torch.arange(len(x), device=x.device), label - first]
 ''',
         ),
     )
@@ -148,7 +150,7 @@ def by_class(x: Tensor, label: Tensor) -> Tensor:
         return Tensor((x.shape[0], *x.shape[2:]), x.dtype)
 
     def expr(self, x: Tensor, label: Tensor) -> Call:
-        return Call("by_class", (X(0), X(1)))
+        return Call("by_class", (X(0), X(1)), {"first": self.first}, {"first": 0})
 
 
 @op("detach")
