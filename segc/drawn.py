@@ -14,6 +14,11 @@ from segc.types import Unknown
 CLASSES = 2  # where the spec has no parameter of that name
 
 
+def on_data(checked: Checked) -> bool:
+    """The network computes on rows: it needs values, shapes alone do not run it."""
+    return bool(checked.rows.sets) or any(node.op.rowed for node in checked.graph.nodes)
+
+
 def drawn(kind: str, size: Sequence[int], checked: Checked, env: Mapping[str, int]) -> Any:
     """Ground truth of a type (boxes, labels, …) with a meaning: boxes lie inside the images."""
     import torch

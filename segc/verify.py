@@ -17,7 +17,7 @@ from segc.build import Maker
 from segc.check import Checked
 from segc.diag import Diagnostic, Fail
 from segc.dim import Domain
-from segc.drawn import drawn, settled
+from segc.drawn import drawn, on_data, settled
 from segc.emit.beside import importable
 from segc.emit.deploy import deploy_source
 from segc.emit.module import instrumented_source, model_source
@@ -92,7 +92,7 @@ def verify_network(checked: Checked, source: str, instrumented: str) -> Iterator
         plain = network(source, "segc_emitted")
         yield _parameters(checked, plain)
         yield _keys(checked, plain)
-        if not checked.rows.sets:
+        if not on_data(checked):
             tapped = network(instrumented, "segc_instrumented")
             yield _shapes(checked, tapped)
             yield _macs(checked, plain)
@@ -237,20 +237,23 @@ def _shown(env: Mapping[str, int]) -> str:
 def _macs(
     checked: Checked, model: Any, what: str = "MACs", device: str = "meta", like: Any = None
 ) -> Finding:
-    """Multiply-accumulates; of as many rows as there are in the model, or in the one it is `like`."""
+    """Multiply-accumulates, for as many rows as the model has, or the one it is `like`."""
     torch = _torch()
     from torch.utils.flop_counter import FlopCounterMode
 
     model.eval()
     env = accepted_sizes(checked)[-1]
+    inputs = make_inputs(checked, env, device)
+    if like is not None:  # both in float64, or rounding would choose other rows in one of them
+        inputs = _doubled(inputs)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        model(**make_inputs(checked, env, device))
+        model(**inputs)
     real = counter.get_total_flops() // 2
     sizes: Sizes = {k: tuple(v.shape) for k, v in make_inputs(checked, env).items()}
     if like is not None:
         with torch.no_grad():
-            like(**make_inputs(checked, env, device))
+            like(**inputs)
     taps = getattr(model if like is None else like, "taps", {})
     rows = table(settled(checked, taps), sizes).rows
     derived = sum(r.macs or 0 for r in rows if r.node.only in (None, "test"))
@@ -298,7 +301,7 @@ def _axes(model: Any, inputs: Mapping[str, Any]) -> list[int] | None:
     try:
         with torch.no_grad():
             found = model(**inputs)
-    except (RuntimeError, ValueError, IndexError):
+    except (RuntimeError, ValueError, IndexError, ZeroDivisionError):
         return None
     return [value.dim() for value in (found.values() if isinstance(found, dict) else [found])]
 
@@ -343,8 +346,7 @@ def verify_deploy(checked: Checked, plain: str, deploy: str) -> Finding:
         fast = module.from_model(reference).eval()
         small = _combinations(lasting, lambda s: _near(checked.domain, s, SMALL))
         env = next(small, accepted_sizes(lasting)[0])
-        inputs = {k: v.double() if v.is_floating_point() else v
-                  for k, v in make_inputs(lasting, env, "cpu").items()}  # fmt: skip
+        inputs = _doubled(make_inputs(lasting, env, "cpu"))
         wanted, got = _named(reference(**inputs)), _named(fast(**inputs))
     if wanted.keys() != got.keys():
         return Finding("deploy", False, f"outputs {list(got)} instead of {list(wanted)}")
@@ -359,11 +361,16 @@ def verify_deploy(checked: Checked, plain: str, deploy: str) -> Finding:
     return Finding("deploy", worst <= TOLERANCE, detail)
 
 
+def _doubled(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs in float64, whole numbers as they are."""
+    return {k: v.double() if v.is_floating_point() else v for k, v in inputs.items()}
+
+
 def _deploy_macs(checked: Checked, source: str, instrumented: str) -> Finding:
     """What the optimiser says it costs is what torch counts."""
     with _quiet():
-        if checked.rows.sets:
-            plain = network(instrumented, "segc_instrumented", "cpu").eval()
+        if on_data(checked):
+            plain = network(instrumented, "segc_instrumented", "cpu").double().eval()
             fast = import_source(source, "segc_deploy").from_model(plain)
             return _macs(checked, fast, "deploy MACs", "cpu", like=plain)
         return _macs(checked, network(source, "segc_deploy"), "deploy MACs")

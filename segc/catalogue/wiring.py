@@ -84,8 +84,8 @@ ENTRIES: dict[str, Entry] = {
     ),
     "SEG311": Entry(
         "A value that exists in one phase only",
-        "A layer reads one marked `only: train` (or `test`), but is itself there in the other phase "
-        "too. Mark the reader as well, or let it read something else (without `from` a layer reads "
+        "A layer reads one marked `only: train` (or `test`), but is there in the other phase too. "
+        "Mark the reader as well, or let it read something else (without `from` a layer reads "
         "the one before); `phase` joins a value of training and one of test.",
         bad=net(f"conv: {{{CONV}}}\nnoise: {{op: dropout, only: train}}\nlogits: softmax"),
         good=net(f"conv: {{{CONV}}}\nnoise: dropout\nlogits: softmax"),

@@ -100,8 +100,8 @@ class ClassPlan:
         args = self.blueprint.first.args
         taken = () if self.is_top else tuple(h.name for h in self.blueprint.helpers())
         for n, (name, ref) in enumerate(args):
-            label = self.blueprint.first.view.graph.labels.get(ref)
-            wanted = name or label or (ref.port if ref.port != "out" else ref.node.rpartition(".")[2])
+            own = ref.port if ref.port != "out" else ref.node.rpartition(".")[2]
+            wanted = name or self.blueprint.first.view.graph.labels.get(ref) or own
             if not name and wanted.isdigit():
                 wanted = f"x{n}"
             names.append(free_name(wanted, (*names, *taken)))

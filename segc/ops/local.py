@@ -137,7 +137,7 @@ class SpatialResponseNorm(Op):
 def spatial_response_norm(
     x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
-    """x [N, C, H, W] over (k + alpha * the mean square of the size x size pixels around) ** beta."""
+    """x [N, C, H, W] over (k + alpha * mean square of the size x size pixels around) ** beta."""
     energy = F.avg_pool2d(x.square(), size, stride=1, padding=size // 2)
     return x / (k + alpha * energy) ** beta
 ''',

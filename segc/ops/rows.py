@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from segc.code import At, ByPhase, Call, Expr, Helper, Infix, Method, X
+from segc.code import At, ByPhase, Call, Expr, Helper, Method, X
 from segc.dim import DimLike, text
 from segc.op import Example, Field, Need, Op, PhaseInt, Problem, Style, attr, op
 from segc.ops.common import sizes, whole
