@@ -1,4 +1,4 @@
-"""Faster, Mask and Keypoint R-CNN against torchvision: state dicts, detections, losses, gradients."""
+"""Faster, Mask and Keypoint R-CNN against torchvision: weights, detections, losses, gradients."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from segc.emit.fit import Fitted
 from segc.emit.layout import Bracket, Doc, Parts, Tagged, call, flat, statement
 from segc.emit.params import ClassPlan, Parameter
 from segc.emit.structure import Part
-from segc.emit.text import free_name, literal
+from segc.emit.text import WIDTH, free_name, literal
 from segc.emit.trees import DROP, NONE, filled
 
 
@@ -28,7 +28,7 @@ class Raw:
 def expression(tree: Any, operand: Callable[[X | SizeOf], Doc], me: str) -> Doc:
     """A tree as source; `operand` prints the operands, `me` is the layer's own module."""
     if isinstance(tree, Raw):
-        return tree.text
+        return _listed(tree.text)
     if isinstance(tree, (X, SizeOf)):
         return operand(tree)
     if isinstance(tree, Self):
@@ -54,6 +54,14 @@ def expression(tree: Any, operand: Callable[[X | SizeOf], Doc], me: str) -> Doc:
     if isinstance(tree, tuple):
         return Bracket("", tuple(expression(i, operand, me) for i in tree), "()")
     return literal(tree)
+
+
+def _listed(text: str) -> Doc:
+    """A tuple of numbers too long for a line, which may be broken between them."""
+    inner = text[1:-1]
+    if len(text) < WIDTH - 20 or text[:1] != "(" or set("()'\"") & set(inner):
+        return text
+    return Bracket("", tuple(inner.split(", ")), "()")
 
 
 def _tight(doc: Doc) -> Doc:

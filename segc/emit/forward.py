@@ -298,12 +298,13 @@ class Forward:
             return
         targets = [line.names.get(r, "_") for r in unit.makes]
         first = next((r for r in unit.makes if r in line.names), None)
-        yield from self.commented(
-            f"{', '.join(targets)} = ", self.doc(line.statement), indent, first
-        )
+        before, pad = ", ".join(targets), " " * indent
+        if indent + len(before) > WIDTH - 20:  # as many lines as targets
+            yield from (f"{pad}(", *(f"{pad}    {target}," for target in targets))
+            before = ")"
+        yield from self.commented(f"{before} = ", self.doc(line.statement), indent, first)
         for ref in unit.makes:
             if ref in self.sizes and ref in line.names:
-                pad = " " * indent
                 yield f"{pad}{self.sizes[ref]} = {line.names[ref]}.shape[-2:]"
 
     def _loop(self, line: Line, indent: int) -> Iterator[str]:

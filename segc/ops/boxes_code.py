@@ -145,7 +145,8 @@ ANCHOR_ROWS = Helper(
     "anchor_rows",
     '''\
 def anchor_rows(maps: list[Tensor], values: int = 1, blocks: bool = False) -> Tensor:
-    """The values of the A anchors of every cell of all maps as rows, image by image: [N*K, values].
+    """The values of the A anchors of every cell of all maps as rows, image by image: [N*K, values],
+    of one value each [N*K].
 
     maps: [N, A * values, H, W]; channel a * values + v is value v of anchor a, with `blocks`
     channel v * A + a. Rows of an image: map by map, row by row, anchor by anchor.
@@ -158,7 +159,7 @@ def anchor_rows(maps: list[Tensor], values: int = 1, blocks: bool = False) -> Te
         else:
             x = x.view(n, c // values, values, h, w).permute(0, 3, 4, 1, 2)
         rows.append(x.reshape(n, h * w * (c // values), values))
-    return torch.cat(rows, dim=1).flatten(0, 1)
+    return torch.cat(rows, dim=1).flatten(0, 1 if values > 1 else 2)
 ''',
 )
 

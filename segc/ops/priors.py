@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 
-from segc.code import Call, Listing, Method, X
+from segc.code import Call, Listing, X
 from segc.dim import DimLike, text
 from segc.op import Example, Floats, Ints, Need, Problem, Style, attr, op
 from segc.ops import boxes_code as code
@@ -253,11 +253,10 @@ class AnchorRows(RowOp):
             raise Problem("SEG202", message, operand=operand, hint=hint)
         return number // self.per_row
 
-    def expr(self, *maps: Tensor) -> Call | Method:
+    def expr(self, *maps: Tensor) -> Call:
         read = Listing(tuple(X(k) for k in range(len(maps))))
         how = {"values": self.per_row, "blocks": self.order == "blocks"}
-        rows = Call("anchor_rows", (read,), how, {"values": 1, "blocks": False})
-        return Method(rows, "flatten") if self.per_row == 1 else rows
+        return Call("anchor_rows", (read,), how, {"values": 1, "blocks": False})
 
     @property
     def style(self) -> Style:
