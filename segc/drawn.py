@@ -31,6 +31,11 @@ def drawn(kind: str, size: Sequence[int], checked: Checked, env: Mapping[str, in
     if kind == "labels":
         classes = int(checked.graph.params.get("classes", CLASSES))
         return torch.randint(1, max(classes, 2), (count,), generator=generator)
+    if kind == "words":
+        most = int(checked.graph.params.get("vocabulary", CLASSES))
+        length = torch.randint(0, size[1] + 1, (count, 1), generator=generator)
+        words = torch.randint(1, most + 1, tuple(size), generator=generator)
+        return torch.where(torch.arange(size[1]) < length, words, 0)
     if kind == "masks":
         return (torch.rand(*size, generator=generator) > 0.5).float()
     extent = torch.tensor([width, height], dtype=torch.float32)

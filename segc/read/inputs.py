@@ -22,7 +22,7 @@ from segc.read.yaml import Mapping_, Scalar, Sequence_
 INPUT_KEYS = {
     "shape": "sizes, for example [N, 3, H, W]",
     "dtype": "float or int",
-    "type": "what the values are: tensor, boxes, labels, masks, keypoints or sizes",
+    "type": "what the values are: tensor, boxes, labels, masks, keypoints, words or sizes",
     "only": "`train`: given in training only (ground truth)",
     "legacy": "true: boxes of inclusive pixels, a width is x2 - x1 + 1 (Caffe's networks)",
 }
@@ -32,6 +32,7 @@ INPUT_TYPES = {
     "labels": "a class for each row, 1 and up; 0 is background",
     "masks": "a map of 0 and 1 for each row",
     "keypoints": "x, y and visibility of each point of each row",
+    "words": "a sentence about each row: word numbers from 1 on, 0 fills up",
     "sizes": "height and width of each image inside the padded batch",
 }
 FORMS: dict[str, tuple[int | str, ...]] = {
@@ -39,6 +40,7 @@ FORMS: dict[str, tuple[int | str, ...]] = {
     "labels": ("G",),
     "masks": ("G", "H", "W"),
     "keypoints": ("G", "K", 3),
+    "words": ("G", "T"),
     "sizes": ("N", 2),
 }
 MAX_INPUTS = 64
@@ -75,7 +77,7 @@ def _input(key: Scalar, value: YNode, env: Mapping[str, Any], report: Report) ->
     only = _choice(entries, "only", ("train",), report)
     shape = _shape(entries["shape"][1] if "shape" in entries else value, env, report, kind)
     _check_form(key, kind, shape, entries, report)
-    own = "int" if kind == "labels" else "float"
+    own = "int" if kind in ("labels", "words") else "float"
     if kind != "tensor" and given not in (None, own):
         message = f"an input of type {kind} has {own} values"
         report.error("SEG103", message, entries["dtype"][1].loc, hint="leave out `dtype`")
