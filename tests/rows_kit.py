@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 import torchvision
+from op_torch import NAMESPACE, Built
 from torch import Tensor
 
 from segc.dim import DimLike, evaluate, symbol, symbols
-from segc.op import REGISTRY, Op, Problem
+from segc.op import Op, Problem
+from segc.ops import REGISTRY
 from segc.rows import RowSets, phases_of
 from segc.types import Boxes, Match, Pick, Type
 from segc.types import Tensor as Shaped
-from tests.op_torch import NAMESPACE, Built
 
 NAMESPACE.setdefault("ops", torchvision.ops)
 
@@ -96,7 +97,7 @@ def run(
     assert len(outputs) == len(derived) == len(op.ports)
     for kind, value in zip(derived, outputs, strict=True):
         _bind(given, kind, value)
-        assert isinstance(kind, Shaped) or isinstance(kind, (Boxes, Pick, Match))
+        assert isinstance(kind, (Shaped, Boxes, Pick, Match))
         if isinstance(kind, (Pick, Match)) or getattr(kind, "dtype", "") == "int":
             assert value.dtype == torch.int64, (name, value.dtype)
     return result
