@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from segc.code import Call, Helper, SizeOf, X
 from segc.op import Example, Field, Need, Op, Pair, Problem, Style, attr, op
-from segc.ops.common import by, feature_map, ranked, sizes, whole
+from segc.ops.common import by, feature_map, gathered, ranked, sizes, whole
 from segc.ops.masks import FIT, flat, matched_masks, one_mask
 from segc.ops.region import in_pixels
 from segc.ops.rows import RowOp, same_rows
@@ -204,7 +206,7 @@ class MaskResize(Op):
     size: Pair = attr("height and width of the result, pixels", min=1)
     examples = (
         Example({"size": (4, 6)}, ((2, 3, 6, 9),)),
-        Example({"size": 5}, ((1, 2, 3, 4),)),
+        Example({"size": 5}, ((1, 2, 3, 7),)),
     )
     helpers = (
         Helper(
@@ -230,7 +232,11 @@ def mask_resize(x: Tensor, size: tuple[int, int]) -> Tensor:
         return Tensor((n, c, *self.size))
 
     def field(self, axis: int, fields: tuple[Field, ...], lengths: tuple[int, ...] = ()) -> Field:
-        return whole(fields[0])
+        if not lengths:
+            return whole(fields[0])
+        ratio = Fraction(lengths[0], lengths[-1])
+        reach = 1 - Fraction(1, ratio.denominator)  # to the pixels before and after a place
+        return gathered(fields[0], ratio, -reach, reach)
 
     def expr(self, x: Tensor) -> Call:
         return Call("mask_resize", (X(0), self.size))

@@ -31,9 +31,9 @@ class LocallyConnected2d(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        values = in_channels * math.prod(kernel_size)
-        bound = 1 / math.sqrt(values)
-        weight = torch.empty(math.prod(output_size), out_channels, values)
+        values = in_channels * kernel_size[0] * kernel_size[1]
+        bound = values**-0.5
+        weight = torch.empty(output_size[0] * output_size[1], out_channels, values)
         self.weight = nn.Parameter(weight.uniform_(-bound, bound))
         shift = torch.empty(out_channels, *output_size).uniform_(-bound, bound)
         self.bias = nn.Parameter(shift) if bias else None

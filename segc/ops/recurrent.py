@@ -258,9 +258,8 @@ class CaptionTargets(RowOp):
 def caption_targets(words: Tensor, vocabulary: int) -> Tensor:
     """The class at each step of a caption [R, T], 0 for none at its end: [R, T + 2], -1 ignored."""
     after = F.pad(words, (0, 1))  # one more step, for END
-    ended = (after == 0).cumsum(dim=1)
-    ends = torch.where(ended == 1, vocabulary + 1, 0)
-    return F.pad(torch.where(ended == 0, after, ends) - 1, (1, 0), value=-1)
+    first = (after == 0) & ((after == 0).cumsum(dim=1) == 1)
+    return F.pad(after.masked_fill(first, vocabulary + 1) - 1, (1, 0), value=-1)
 ''',
         ),
     )
