@@ -241,6 +241,9 @@ def _check_shared(node: Node, graph: Graph, types: Mapping[Ref, Type]) -> None:
 def _types(node: Node, operands: list[Type], demands: _Demands) -> list[Type]:
     """The types of the layer's outputs; raises Problem or SizeError."""
     check_kinds(node, operands)
+    if node.op.bare and node.name.rpartition(".")[2].isdigit():
+        message = f"{node.op.name} is a tensor, not an item of a numbered list"
+        raise Problem("SEG305", message, hint="give the layer a name of letters")
     found = node.op.infer(demands, *operands)
     results: list[Type] = []
     for result in found if isinstance(found, tuple) else (found,):

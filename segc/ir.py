@@ -76,7 +76,13 @@ class Scope:
     input_locs: tuple[Loc, ...] = ()  # where each of `inputs` is given
 
 
-ROWED = ("boxes", "labels", "masks", "keypoints", "words")  # types of inputs whose first size is a row set
+ROWED = (
+    "boxes",
+    "labels",
+    "masks",
+    "keypoints",
+    "words",
+)  # types of inputs whose first size is a row set
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import re
 from pathlib import Path
 
@@ -128,12 +129,14 @@ def _like(name: str, like: str) -> tuple[str, dict[str, str]]:
 def _used(folder: Path, text: str) -> dict[str, str]:
     """The files a spec stands on, and those they stand on, by relative name."""
     found: dict[str, str] = {}
-    waiting = [text]
+    waiting = [("", text)]
     while waiting:
-        for name in re.findall(r"[\w./-]+\.yaml", _stands_on(waiting.pop())):
-            if name not in found and (folder / name).is_file():
-                found[name] = (folder / name).read_text("utf-8")
-                waiting.append(found[name])
+        around, body = waiting.pop()
+        for name in re.findall(r"[\w./-]+\.yaml", _stands_on(body)):
+            path = posixpath.normpath(posixpath.join(around, name))  # from the file that names it
+            if path not in found and (folder / path).is_file():
+                found[path] = (folder / path).read_text("utf-8")
+                waiting.append((posixpath.dirname(path), found[path]))
     return found
 
 

@@ -213,6 +213,7 @@ class Op:
     kinds: ClassVar[Mapping[str, str]] = {}  # by operand: boxes, pick, match or any; else a tensor
     least: ClassVar[int] = 2  # values that a starred operand takes, all operands counted
     rowed: ClassVar[bool] = False  # works on row sets; examples of plain tensors do not show it
+    bare: ClassVar[bool] = False  # what it holds is no module: it needs a name, not a number
     random: ClassVar[bool] = False  # the number of its rows, or which, depends on the data
     stateful: ClassVar[bool] = False  # has a module of its own in __init__
     synchronized: ClassVar[bool] = False  # in training, over all processes: on GPUs only

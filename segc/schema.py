@@ -186,6 +186,8 @@ def _common(weights: Iterable[str]) -> dict[str, Schema]:
 def _composed() -> list[Schema]:
     """Layers that are a block, an inline group, or another layer again."""
     common = _common(())
+    frozen = {"anyOf": [{"type": "boolean"}, EXPRESSION]}
+    common["freeze"] = _described(frozen, LAYER_KEYS["freeze"])
     value: Schema = {"type": ["number", "boolean", "string", "array"]}
     block = {"type": "string", "pattern": NAME, "description": LAYER_KEYS["block"]}
     use = {**_word(), "description": LAYER_KEYS["use"]}

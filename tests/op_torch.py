@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from segc.op import Op, Problem
 from segc.types import Index
 from segc.types import Tensor as Shaped
 
-NAMESPACE = {"torch": torch, "nn": nn, "F": F, "Tensor": Tensor}
+NAMESPACE = {"torch": torch, "nn": nn, "F": F, "Tensor": Tensor, "math": math}
 
 
 def printed(tree: Any) -> str:

@@ -22,7 +22,7 @@ SPECS = Path(__file__).parent.parent / "specs"
 NAMES = ("unet", "segnet_basic", "fcn32s")
 WORDS = {*TOP_LEVEL, *LAYER_KEYS, *BLOCK_KEYS, *PARAM_KEYS} | {
     name for cls in REGISTRY.values() for name in cls.attrs
-}
+} - {"image"}  # what the networks here call their input
 RECIPE = {"cross_entropy", "target", "ignore_index", "max_steps", "batch_size", "crop", "optimizer",
           "schedule", "sgd", "lr", "momentum", "weight_decay", "flip", "scale"}  # fmt: skip
 

@@ -338,7 +338,10 @@ def stricter(cls: type[Op], values: Values, shapes: Sequence[Shape]) -> bool:
     return cls.name in STRICTER and STRICTER[cls.name](values, shapes)
 
 
-NAMES = [n for n in sorted(REGISTRY) if n != "max_unpool2d" and not REGISTRY[n].rowed]
+# Not torch's own: each is held against a direct computation in a test of its family.
+OTHERS = ("locally_connected2d", "logit", "mask_resize", "parameter", "select", "spatial_pyramid_pool",
+          "spatial_response_norm", "max_unpool2d")  # fmt: skip
+NAMES = [n for n in sorted(REGISTRY) if n not in OTHERS and not REGISTRY[n].rowed]
 
 
 @pytest.fixture(autouse=True)

@@ -55,8 +55,7 @@ class MatchBoxes(RowOp):
         "the first of the boxes that overlap an object most matches, inside or not (SSD)", False
     )
     best_takes: str = attr(
-        "what `best_always` matches a box to: the object it is the best box of, or that nearest to "
-        "it, which may be another one (DenseCap)",
+        "`best_always` matches to the object whose best box it is, or to the nearest one",
         "object",
         choices=("object", "nearest"),
     )

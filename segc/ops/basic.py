@@ -164,6 +164,7 @@ class Parameter(Op):
 
     operands = ()
     stateful = True
+    bare = True
 
     shape: Ints = attr("its sizes", min=1)
     value: float = attr("what it holds at first", 0.0)

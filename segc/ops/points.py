@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segc.code import Call, Helper, X
 from segc.dim import text
-from segc.op import Ints, Need, Problem, Style, attr, op
+from segc.op import Example, Ints, Need, Problem, Style, attr, op
 from segc.ops.common import feature_map, known, ranked, sizes
 from segc.ops.region import in_pixels
 from segc.ops.rows import RowOp, same_rows
@@ -174,6 +174,7 @@ def joint_boxes(joints: Tensor, boxes: Tensor, factor: float, ends: tuple[int, i
 
     factor: float = attr("side of a square over the size of the pose", 1.0, min=0)
     ends: Ints = attr("numbers of the two joints whose distance is that size", min=0)
+    examples = (Example({"ends": (0, 1)}, ()),)
 
     def validate(self) -> None:
         if len(self.ends) != 2:

@@ -88,8 +88,8 @@ class Phase(RowOp):
     train, test: [R1, ...] and [R2, ...], equal but for their rows -> [R, ...]
     """
 
-    operands = ("train", "test")
-    kinds = {"train": "any", "test": "any"}
+    operands = ("in_training", "otherwise")
+    kinds = {"in_training": "any", "otherwise": "any"}
 
     def infer(self, need: Need, train: Type, test: Type) -> Type:
         message = f"phase joins two values of one type, these are {_kind(train)} and {_kind(test)}"
@@ -158,6 +158,7 @@ class Detach(RowOp):
     """Gradients stop here (torch.Tensor.detach): proposals are inputs of the heads, not learned.
 
     y = x
+    x: any value -> the same
     """
 
     kinds = {"x": "any"}
