@@ -102,7 +102,7 @@ def operator_page(cls: type[Op]) -> str:
     reads = ", ".join(cls.operands).replace("*", "...") or "nothing"
     lines = [cls.name, "", indent(_doc(cls), "  "), "", f"  reads {reads}"]
     if cls.weights:
-        lines.append(f"  weights {', '.join(cls.weights)}")
+        lines += [f"  {line}" for line in wrap(f"weights {', '.join(cls.weights)}", WIDTH)]
     if cls.attrs:
         lines += ["", *_attribute_lines(cls.attrs.values())]
     example = example_line(cls)
@@ -142,7 +142,10 @@ def _attribute_lines(attrs: Iterable[Attr]) -> list[str]:
     lines = []
     for a in attrs:
         facts = "; ".join([_kind(a), *_range(a), _default(a)])
-        lines += [f"  {a.name:<{width}}  {a.doc}", f"  {'':<{width}}    {facts}"]
+        first, *more = wrap(a.doc, max(100 - width - 4, 40))
+        lines.append(f"  {a.name:<{width}}  {first}")
+        lines += [f"  {'':<{width}}  {line}" for line in more]
+        lines.append(f"  {'':<{width}}    {facts}")
     return lines
 
 

@@ -75,6 +75,9 @@ def test_keypoint_decode_is_torchvisions(dtype: torch.dtype) -> None:
     expected, values = heatmaps_to_keypoints(maps, corners)
     assert torch.allclose(found.float(), expected) and torch.allclose(scores.float(), values)
     assert found.dtype == scores.dtype == dtype
+    low, _ = run("keypoint_decode", [maps.bfloat16(), numbered(corners)], DECODED)
+    same, _ = run("keypoint_decode", [maps.bfloat16().to(dtype), numbered(corners)], DECODED)
+    assert low.dtype == dtype and torch.equal(low, same)
     found, scores = run("keypoint_decode", [maps[:0], numbered(corners)[:0]], DECODED)
     assert found.shape == (0, 17, 3) and scores.shape == (0, 17)
 

@@ -260,3 +260,25 @@ def test_helpers_read_as_written_by_hand(family: str) -> None:
     source = "".join(head) + body
     assert audit(source) == [] and ruff(source) == ""
     assert all('"""' in text for text in used.values())
+
+
+# --- maps of lower precision ------------------------------------------------------------------
+
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("roi_align", {"output_size": 7, "strides": (16,)}),
+    ("roi_pool", {"output_size": 7, "stride": 16}),
+    ("roi_warp", {"output_size": 7, "stride": 16}),
+    ("spp_roi_pool", {"stride": 16}),
+    ("crop_and_resize", {"output_size": 7}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_boxes_stay_exact_where_maps_are_not(name: str, options: dict[str, Any]) -> None:
+    """As under autocast: the result is that of the same map in float32, to the map's precision."""
+    x, box = pyramid(size=512)[2].bfloat16(), drawn(20, 512, 512).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = run(name, [box, x], kinds(box, x), **options)
+    assert found.dtype == torch.bfloat16
+    expected = run(name, [box, x.float()], kinds(box, x), **options)
+    assert torch.allclose(found.float(), expected, atol=0.01)

@@ -128,11 +128,11 @@ def vote_masks(
     end = boxes.new_tensor([0, 0, border, border])
     near = ops.box_iou(boxes[:, 1:] + end, instances[:, 1:] + end) >= iou
     near = near & (boxes[:, :1] == instances[:, 0])
-    weights = scores[:, labels].t() * near
+    weights = scores[:, labels].t().to(boxes.dtype) * near
     weights = weights / weights.sum(dim=1, keepdim=True)
     corners = (instances[:, 1:] + 0.5).floor() + end - boxes.new_tensor([0, 0, 1, 1])
     fitted = fit_masks(masks, corners, size)
-    voted, found = masks.new_zeros(len(boxes), 1, *size), boxes.clone()
+    voted, found = boxes.new_zeros(len(boxes), 1, *size), boxes.clone()
     for row, votes in enumerate(voted[:, 0]):
         for instance in torch.where(near[row])[0].tolist():
             mask, (x1, y1, x2, y2) = fitted[instance]

@@ -101,6 +101,7 @@ class Anchors(_Placed):
         choices=("torchvision", "caffe"),
     )
     legacy: bool = attr("boxes of inclusive pixels, as `form: caffe` always has", False)
+    examples = (Example({"sizes": (32.0,)}, ()),)
     helpers = (
         code.EVERY_IMAGE,
         code.ANCHOR_BOXES,

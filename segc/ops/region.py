@@ -223,9 +223,22 @@ class RoiPool(Pooled):
     """
 
     stride: int = attr("stride of the map, pixels of the input", min=1)
+    helpers = (
+        Helper(
+            "roi_pool",
+            '''\
+def roi_pool(boxes: Tensor, x: Tensor, output_size: tuple[int, int], stride: int) -> Tensor:
+    """Maxima in a grid over boxes [R, 5] of x [N, C, H, W]: [R, C, *output_size].
+
+    Boxes are more exact than a map of lower precision; they are pooled in that of the boxes.
+    """
+    return ops.roi_pool(x.to(boxes.dtype), boxes, output_size, 1 / stride).to(x.dtype)
+''',
+        ),
+    )
 
     def expr(self, boxes: Boxes, x: Tensor) -> Call:
-        return Call("ops.roi_pool", (X(1), X(0), one(self.output_size), 1 / self.stride))
+        return Call("roi_pool", (X(0), X(1), self.output_size, self.stride))
 
     @property
     def style(self) -> Style:
@@ -319,7 +332,8 @@ def spp_roi_pool(
     limit = low.new_tensor([x.shape[3] - 1, x.shape[2] - 1])
     low, high = (torch.where(low > high, middle, side).clamp(min=0) for side in (low, high))
     cells = torch.cat([boxes[:, :1], torch.minimum(low, limit), torch.minimum(high, limit)], dim=1)
-    return torch.cat([ops.roi_pool(x, cells, b).flatten(1) for b in bins], dim=1)
+    pooled = (ops.roi_pool(x.to(boxes.dtype), cells, b).flatten(1) for b in bins)
+    return torch.cat(list(pooled), dim=1).to(x.dtype)
 ''',
         ),
     )

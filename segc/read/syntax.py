@@ -70,6 +70,9 @@ def syntax_fault(error: yaml.YAMLError, source: Source) -> Diagnostic:
     if quote is not None and quote.line < loc.line:
         note = Note(loc, "noticed here")
         return Diagnostic("SEG007", "a quote is not closed", quote, _CLOSE, (note,))
+    if "nesting depth" in problem:  # newer parsers have a limit of their own
+        hint = "move the inner layers into a block"
+        return Diagnostic("SEG011", "nested too deep for the parser", loc, hint)
     if "directive" in problem or "directive" in context or "incompatible YAML" in problem:
         return Diagnostic("SEG010", "directives are not part of the language", loc, "delete it")
     if "tag" in problem or "tag" in context:
