@@ -118,6 +118,14 @@ def nms(
     return torch.cat(kept)
 
 
+def roi_pool(boxes: Tensor, x: Tensor, output_size: tuple[int, int], stride: int) -> Tensor:
+    """Maxima in a grid over boxes [R, 5] of x [N, C, H, W]: [R, C, *output_size].
+
+    Boxes are more exact than a map of lower precision; they are pooled in that of the boxes.
+    """
+    return ops.roi_pool(x.to(boxes.dtype), boxes, output_size, 1 / stride).to(x.dtype)
+
+
 class VGG16Conv(nn.Module):
     """[N, in_channels, H, W] -> [N, 512, ceil(H/16), ceil(W/16)]"""
 
@@ -248,7 +256,7 @@ class FastRCNN(nn.Module):
 
     def forward(self, image: Tensor, sizes: Tensor, rois: Tensor) -> dict[str, Tensor]:
         x = self.trunk(image)  # [N, 512, ceil(H/16), ceil(W/16)]
-        x = ops.roi_pool(x, rois, 7, 0.0625)  # [R, 512, 7, 7]
+        x = roi_pool(rois, x, (7, 7), 16)  # [R, 512, 7, 7]
         x = self.head(x)  # [R, 4096]
         x, cls_score = self.scores(x)  # [R, 4*classes]
         boxes, labels, scores = self.detections(rois, cls_score, x, sizes)

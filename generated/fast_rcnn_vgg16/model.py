@@ -333,6 +333,14 @@ def nms(
     return torch.cat(kept)
 
 
+def roi_pool(boxes: Tensor, x: Tensor, output_size: tuple[int, int], stride: int) -> Tensor:
+    """Maxima in a grid over boxes [R, 5] of x [N, C, H, W]: [R, C, *output_size].
+
+    Boxes are more exact than a map of lower precision; they are pooled in that of the boxes.
+    """
+    return ops.roi_pool(x.to(boxes.dtype), boxes, output_size, 1 / stride).to(x.dtype)
+
+
 class VGG16Conv(nn.Module):
     """The thirteen convolutions without pool5, stride 16. Poolings round up, as in Caffe; `frozen`
     keeps the first four convolutions (260,160 weights) as they were, as all detectors do.
@@ -544,7 +552,7 @@ class FastRCNN(nn.Module):
             regions = x
         else:
             regions = rois
-        x = ops.roi_pool(trunk, regions, 7, 0.0625)  # [regions, 512, 7, 7]
+        x = roi_pool(regions, trunk, (7, 7), 16)  # [regions, 512, 7, 7]
         x = self.head(x)  # [regions, 4096]
         scores, cls_score = self.scores(x)  # [regions, 4*classes]
         if self.training:

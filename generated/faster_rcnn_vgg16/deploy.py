@@ -222,6 +222,14 @@ def anchor_rows(maps: list[Tensor], values: int = 1, blocks: bool = False) -> Te
     return torch.cat(rows, dim=1).flatten(0, 1 if values > 1 else 2)
 
 
+def roi_pool(boxes: Tensor, x: Tensor, output_size: tuple[int, int], stride: int) -> Tensor:
+    """Maxima in a grid over boxes [R, 5] of x [N, C, H, W]: [R, C, *output_size].
+
+    Boxes are more exact than a map of lower precision; they are pooled in that of the boxes.
+    """
+    return ops.roi_pool(x.to(boxes.dtype), boxes, output_size, 1 / stride).to(x.dtype)
+
+
 def stack_weights(state: dict[str, Tensor], stack: str, layers: tuple[str, ...]) -> None:
     """Several convolutions of one map as one with all their output channels."""
     for name in ("weight", "bias"):
@@ -426,7 +434,7 @@ class FasterRCNN(nn.Module):
     def forward(self, image: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         trunk = self.trunk(image)  # [N, 512, ceil(H/16), ceil(W/16)]
         rpn = self.rpn(trunk, image, sizes)
-        x = ops.roi_pool(trunk, rpn, 7, 0.0625)  # [best, 512, 7, 7]
+        x = roi_pool(rpn, trunk, (7, 7), 16)  # [best, 512, 7, 7]
         x = self.head(x)  # [best, 4096]
         x, cls_score = self.scores(x)  # [best, 4*classes]
         boxes, labels, scores = self.detections(rpn, cls_score, x, sizes)

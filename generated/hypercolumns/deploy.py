@@ -32,6 +32,14 @@ from torchvision import ops
 __all__ = ["Hypercolumns", "VGG16Conv", "FcHead"]
 
 
+def roi_pool(boxes: Tensor, x: Tensor, output_size: tuple[int, int], stride: int) -> Tensor:
+    """Maxima in a grid over boxes [R, 5] of x [N, C, H, W]: [R, C, *output_size].
+
+    Boxes are more exact than a map of lower precision; they are pooled in that of the boxes.
+    """
+    return ops.roi_pool(x.to(boxes.dtype), boxes, output_size, 1 / stride).to(x.dtype)
+
+
 def box_upsample(
     boxes: Tensor,
     category: Tensor,
@@ -173,7 +181,7 @@ class Hypercolumns(nn.Module):
 
     def forward(self, image: Tensor, rois: Tensor, roi_labels: Tensor) -> dict[str, Tensor]:
         x, pool3, pool4 = self.trunk(image)  # [N, 512, ceil(H/16), ceil(W/16)]
-        x = ops.roi_pool(x, rois, 7, 0.0625)  # [R, 512, 7, 7]
+        x = roi_pool(rois, x, (7, 7), 16)  # [R, 512, 7, 7]
         x = self.head(x)  # [R, 4096]
         fcfc7 = self.fcfc7(x)  # [R, 25*categories]
         x = self.conv_pool3(pool3)  # [N, 25*categories, ceil(H/8), ceil(W/8)]

@@ -219,6 +219,14 @@ def bce_values(logits: Tensor, targets: Tensor, ignored: float | None = None) ->
     return loss if ignored is None else loss.masked_fill(targets == ignored, 0)
 
 
+def roi_pool(boxes: Tensor, x: Tensor, output_size: tuple[int, int], stride: int) -> Tensor:
+    """Maxima in a grid over boxes [R, 5] of x [N, C, H, W]: [R, C, *output_size].
+
+    Boxes are more exact than a map of lower precision; they are pooled in that of the boxes.
+    """
+    return ops.roi_pool(x.to(boxes.dtype), boxes, output_size, 1 / stride).to(x.dtype)
+
+
 def box_upsample(
     boxes: Tensor,
     category: Tensor,
@@ -388,7 +396,7 @@ class Hypercolumns(nn.Module):
         else:
             boxes_ = rois
             labels_ = roi_labels
-        x = ops.roi_pool(trunk, boxes_, 7, 0.0625)  # [regions, 512, 7, 7]
+        x = roi_pool(boxes_, trunk, (7, 7), 16)  # [regions, 512, 7, 7]
         x = self.head(x)  # [regions, 4096]
         fcfc7 = self.fcfc7(x)  # [regions, 25*categories]
         x = 0.0027 * pool3  # [N, 256, ceil(H/8), ceil(W/8)]

@@ -262,7 +262,8 @@ def box_levels(
 
 def keypoint_decode(heatmaps: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Where heat maps [R, K, h, w] are largest inside boxes [R, 5]: x, y, 1 [R, K, 3] and the
-    value there [R, K]."""
+    value there [R, K], in the precision of the boxes."""
+    heatmaps = heatmaps.to(boxes.dtype)
     extent = (boxes[:, 3:] - boxes[:, 1:3]).clamp(min=1)
     pixels = extent.ceil()
     points = heatmaps.new_ones(*heatmaps.shape[:2], 3)

@@ -110,7 +110,8 @@ def spp_roi_pool(
     limit = low.new_tensor([x.shape[3] - 1, x.shape[2] - 1])
     low, high = (torch.where(low > high, middle, side).clamp(min=0) for side in (low, high))
     cells = torch.cat([boxes[:, :1], torch.minimum(low, limit), torch.minimum(high, limit)], dim=1)
-    return torch.cat([ops.roi_pool(x, cells, b).flatten(1) for b in bins], dim=1)
+    pooled = (ops.roi_pool(x.to(boxes.dtype), cells, b).flatten(1) for b in bins)
+    return torch.cat(list(pooled), dim=1).to(x.dtype)
 
 
 class Zf5Conv(nn.Module):
