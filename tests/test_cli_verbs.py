@@ -271,7 +271,9 @@ def test_examples_of_the_manual_are_sound_layers() -> None:
     for cls in REGISTRY.values():
         line = manual.example_line(cls)
         names = ("x", "a", "b", "c", "map", "indices", *(o.lstrip("*") for o in cls.operands))
-        given = "\n".join(f"  {n}: identity" for n in dict.fromkeys(names) if n not in ("out", "image"))
+        given = "\n".join(
+            f"  {n}: identity" for n in dict.fromkeys(names) if n not in ("out", "image")
+        )
         text = (
             "segc: 1\nmodel: M\ninputs:\n  image: [N, 8, H, W]\n"
             f"layers:\n{given}\n  {line}\noutputs: {{out: out}}\n"

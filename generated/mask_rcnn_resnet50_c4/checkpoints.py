@@ -23,6 +23,129 @@ from runtime import Stop
 
 DIGEST = 32  # bytes of SHA-256 at the end of a checkpoint
 
+# Known checkpoints. A line takes a layer or group of theirs to the one here; "" is everything.
+LAYOUTS: dict[str, dict[str, str]] = {
+    # Detectron2's mask_rcnn_R_50_C4 checkpoints, `model` of the pickle as tensors
+    "detectron2_c4": {
+        "backbone.stem.conv1": "backbone.stem.conv1",
+        "backbone.stem.conv1.norm": "backbone.stem.bn1",
+        "backbone.res2.0.shortcut": "backbone.res2.0.downsample.0",
+        "backbone.res2.0.shortcut.norm": "backbone.res2.0.downsample.1",
+        "backbone.res2.0.conv1": "backbone.res2.0.conv1",
+        "backbone.res2.0.conv1.norm": "backbone.res2.0.bn1",
+        "backbone.res2.0.conv2": "backbone.res2.0.conv2",
+        "backbone.res2.0.conv2.norm": "backbone.res2.0.bn2",
+        "backbone.res2.0.conv3": "backbone.res2.0.conv3",
+        "backbone.res2.0.conv3.norm": "backbone.res2.0.bn3",
+        "backbone.res2.1.conv1": "backbone.res2.1.conv1",
+        "backbone.res2.1.conv1.norm": "backbone.res2.1.bn1",
+        "backbone.res2.1.conv2": "backbone.res2.1.conv2",
+        "backbone.res2.1.conv2.norm": "backbone.res2.1.bn2",
+        "backbone.res2.1.conv3": "backbone.res2.1.conv3",
+        "backbone.res2.1.conv3.norm": "backbone.res2.1.bn3",
+        "backbone.res2.2.conv1": "backbone.res2.2.conv1",
+        "backbone.res2.2.conv1.norm": "backbone.res2.2.bn1",
+        "backbone.res2.2.conv2": "backbone.res2.2.conv2",
+        "backbone.res2.2.conv2.norm": "backbone.res2.2.bn2",
+        "backbone.res2.2.conv3": "backbone.res2.2.conv3",
+        "backbone.res2.2.conv3.norm": "backbone.res2.2.bn3",
+        "backbone.res3.0.shortcut": "backbone.res3.0.downsample.0",
+        "backbone.res3.0.shortcut.norm": "backbone.res3.0.downsample.1",
+        "backbone.res3.0.conv1": "backbone.res3.0.conv1",
+        "backbone.res3.0.conv1.norm": "backbone.res3.0.bn1",
+        "backbone.res3.0.conv2": "backbone.res3.0.conv2",
+        "backbone.res3.0.conv2.norm": "backbone.res3.0.bn2",
+        "backbone.res3.0.conv3": "backbone.res3.0.conv3",
+        "backbone.res3.0.conv3.norm": "backbone.res3.0.bn3",
+        "backbone.res3.1.conv1": "backbone.res3.1.conv1",
+        "backbone.res3.1.conv1.norm": "backbone.res3.1.bn1",
+        "backbone.res3.1.conv2": "backbone.res3.1.conv2",
+        "backbone.res3.1.conv2.norm": "backbone.res3.1.bn2",
+        "backbone.res3.1.conv3": "backbone.res3.1.conv3",
+        "backbone.res3.1.conv3.norm": "backbone.res3.1.bn3",
+        "backbone.res3.2.conv1": "backbone.res3.2.conv1",
+        "backbone.res3.2.conv1.norm": "backbone.res3.2.bn1",
+        "backbone.res3.2.conv2": "backbone.res3.2.conv2",
+        "backbone.res3.2.conv2.norm": "backbone.res3.2.bn2",
+        "backbone.res3.2.conv3": "backbone.res3.2.conv3",
+        "backbone.res3.2.conv3.norm": "backbone.res3.2.bn3",
+        "backbone.res3.3.conv1": "backbone.res3.3.conv1",
+        "backbone.res3.3.conv1.norm": "backbone.res3.3.bn1",
+        "backbone.res3.3.conv2": "backbone.res3.3.conv2",
+        "backbone.res3.3.conv2.norm": "backbone.res3.3.bn2",
+        "backbone.res3.3.conv3": "backbone.res3.3.conv3",
+        "backbone.res3.3.conv3.norm": "backbone.res3.3.bn3",
+        "backbone.res4.0.shortcut": "backbone.res4.0.downsample.0",
+        "backbone.res4.0.shortcut.norm": "backbone.res4.0.downsample.1",
+        "backbone.res4.0.conv1": "backbone.res4.0.conv1",
+        "backbone.res4.0.conv1.norm": "backbone.res4.0.bn1",
+        "backbone.res4.0.conv2": "backbone.res4.0.conv2",
+        "backbone.res4.0.conv2.norm": "backbone.res4.0.bn2",
+        "backbone.res4.0.conv3": "backbone.res4.0.conv3",
+        "backbone.res4.0.conv3.norm": "backbone.res4.0.bn3",
+        "backbone.res4.1.conv1": "backbone.res4.1.conv1",
+        "backbone.res4.1.conv1.norm": "backbone.res4.1.bn1",
+        "backbone.res4.1.conv2": "backbone.res4.1.conv2",
+        "backbone.res4.1.conv2.norm": "backbone.res4.1.bn2",
+        "backbone.res4.1.conv3": "backbone.res4.1.conv3",
+        "backbone.res4.1.conv3.norm": "backbone.res4.1.bn3",
+        "backbone.res4.2.conv1": "backbone.res4.2.conv1",
+        "backbone.res4.2.conv1.norm": "backbone.res4.2.bn1",
+        "backbone.res4.2.conv2": "backbone.res4.2.conv2",
+        "backbone.res4.2.conv2.norm": "backbone.res4.2.bn2",
+        "backbone.res4.2.conv3": "backbone.res4.2.conv3",
+        "backbone.res4.2.conv3.norm": "backbone.res4.2.bn3",
+        "backbone.res4.3.conv1": "backbone.res4.3.conv1",
+        "backbone.res4.3.conv1.norm": "backbone.res4.3.bn1",
+        "backbone.res4.3.conv2": "backbone.res4.3.conv2",
+        "backbone.res4.3.conv2.norm": "backbone.res4.3.bn2",
+        "backbone.res4.3.conv3": "backbone.res4.3.conv3",
+        "backbone.res4.3.conv3.norm": "backbone.res4.3.bn3",
+        "backbone.res4.4.conv1": "backbone.res4.4.conv1",
+        "backbone.res4.4.conv1.norm": "backbone.res4.4.bn1",
+        "backbone.res4.4.conv2": "backbone.res4.4.conv2",
+        "backbone.res4.4.conv2.norm": "backbone.res4.4.bn2",
+        "backbone.res4.4.conv3": "backbone.res4.4.conv3",
+        "backbone.res4.4.conv3.norm": "backbone.res4.4.bn3",
+        "backbone.res4.5.conv1": "backbone.res4.5.conv1",
+        "backbone.res4.5.conv1.norm": "backbone.res4.5.bn1",
+        "backbone.res4.5.conv2": "backbone.res4.5.conv2",
+        "backbone.res4.5.conv2.norm": "backbone.res4.5.bn2",
+        "backbone.res4.5.conv3": "backbone.res4.5.conv3",
+        "backbone.res4.5.conv3.norm": "backbone.res4.5.bn3",
+        "roi_heads.res5.0.shortcut": "roi_heads.res5.0.downsample.0",
+        "roi_heads.res5.0.shortcut.norm": "roi_heads.res5.0.downsample.1",
+        "roi_heads.res5.0.conv1": "roi_heads.res5.0.conv1",
+        "roi_heads.res5.0.conv1.norm": "roi_heads.res5.0.bn1",
+        "roi_heads.res5.0.conv2": "roi_heads.res5.0.conv2",
+        "roi_heads.res5.0.conv2.norm": "roi_heads.res5.0.bn2",
+        "roi_heads.res5.0.conv3": "roi_heads.res5.0.conv3",
+        "roi_heads.res5.0.conv3.norm": "roi_heads.res5.0.bn3",
+        "roi_heads.res5.1.conv1": "roi_heads.res5.1.conv1",
+        "roi_heads.res5.1.conv1.norm": "roi_heads.res5.1.bn1",
+        "roi_heads.res5.1.conv2": "roi_heads.res5.1.conv2",
+        "roi_heads.res5.1.conv2.norm": "roi_heads.res5.1.bn2",
+        "roi_heads.res5.1.conv3": "roi_heads.res5.1.conv3",
+        "roi_heads.res5.1.conv3.norm": "roi_heads.res5.1.bn3",
+        "roi_heads.res5.2.conv1": "roi_heads.res5.2.conv1",
+        "roi_heads.res5.2.conv1.norm": "roi_heads.res5.2.bn1",
+        "roi_heads.res5.2.conv2": "roi_heads.res5.2.conv2",
+        "roi_heads.res5.2.conv2.norm": "roi_heads.res5.2.bn2",
+        "roi_heads.res5.2.conv3": "roi_heads.res5.2.conv3",
+        "roi_heads.res5.2.conv3.norm": "roi_heads.res5.2.bn3",
+        "proposal_generator.rpn_head.conv": "proposal_generator.rpn_head.conv",
+        "proposal_generator.rpn_head.objectness_logits": "proposal_generator.rpn_head.objectness_logits",
+        "proposal_generator.rpn_head.anchor_deltas": "proposal_generator.rpn_head.anchor_deltas",
+        "roi_heads.box_predictor.cls_score": "roi_heads.box_predictor.cls_score",
+        "roi_heads.box_predictor.bbox_pred": "roi_heads.box_predictor.bbox_pred",
+        "roi_heads.mask_head.deconv": "roi_heads.mask_head.deconv",
+        "roi_heads.mask_head.predictor": "roi_heads.mask_head.predictor",
+    },
+}
+NOTES = {
+    "detectron2_c4": "Trained on BGR from 0 to 255 minus the mean.",
+}
+
 
 # --- the state of a run ---------------------------------------------------------------------
 
@@ -208,7 +331,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], path
 def load_fitting(model: nn.Module, path: Path) -> str:
     """Load what fits by name and shape; the text says what was taken and what was left out."""
     weights, own = read_weights(path)[0], model.state_dict()
-    names = {name: name for name in own if name in weights}
+    layout = max(("", *LAYOUTS), key=lambda name: fitting_values(weights, own, name))
+    names = names_there(weights, own, layout)
     states, fits, lines = Counter[str](), {}, []
     for name, value in own.items():
         if name not in names:
@@ -231,9 +355,11 @@ def load_fitting(model: nn.Module, path: Path) -> str:
     states["unused"] = len(weights) - len(used)
     model.load_state_dict(fits, strict=False)
     head = f"{path}: {len(fits)} of the network's {len(own)} tensors taken"
+    head += f", named as in {layout}" if layout else ""
     parts = ", ".join(f"{count} {state}" for state, count in states.items() if count)
     more = [f"  and {len(lines) - 20} more"] if len(lines) > 20 else []
-    return "\n".join([f"{head} ({parts})", *lines[:20], *more])
+    note = [f"note: {NOTES[layout]}"] if layout in NOTES else []
+    return "\n".join([f"{head} ({parts})", *lines[:20], *more, *note])
 
 
 def as_view(value: Tensor, like: Tensor) -> Tensor | None:
@@ -248,6 +374,28 @@ def as_view(value: Tensor, like: Tensor) -> Tensor | None:
     if flat and value.shape[0] == like.shape[0] and value.numel() == like.numel():
         return value.reshape(like.shape)
     return None
+
+
+def names_there(weights: dict[str, Tensor], own: dict[str, Tensor], layout: str) -> dict[str, str]:
+    """The checkpoint's name for each of the network's tensors that it holds under a layout."""
+    lines = sorted(LAYOUTS.get(layout, {}).items(), key=lambda line: -len(line[0]))
+    found: dict[str, str] = {}
+    for there in weights:
+        for old, new in lines:
+            if not old or f"{there}.".startswith(f"{old}."):
+                here = f"{new}.{there[len(old) :].removeprefix('.')}".strip(".")
+                found.setdefault(here, there)
+                break
+    for there in weights:
+        found.setdefault(there, there)
+    return {here: there for here, there in found.items() if here in own}
+
+
+def fitting_values(weights: dict[str, Tensor], own: dict[str, Tensor], layout: str) -> int:
+    """How many values the network takes under a layout, less those that meet another shape."""
+    names = names_there(weights, own, layout)
+    pairs = [(weights[there], own[here]) for here, there in names.items()]
+    return sum(v.numel() if as_view(v, like) is not None else -like.numel() for v, like in pairs)
 
 
 def all_finite(values: Any) -> bool:

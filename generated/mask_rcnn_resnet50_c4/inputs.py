@@ -22,10 +22,10 @@ CHANNELS = 3  # of the image
 CLASSES = 81  # with the background, which is 0
 INPUTS = ("image", "sizes", "gt_boxes", "gt_labels", "gt_masks")  # of the network in training
 TEST_INPUTS = ("image", "sizes")  # and after it
-RESIZE: tuple[int, int] | None = None  # images keep their size
+RESIZE = (800, 1333)  # the shorter side of images, and the most of the longer, pixels
 PAD = 32  # sides of a batch are multiples of it
-MEAN = (0.485, 0.456, 0.406)  # of RGB, 0 to 1
-STD = (0.229, 0.224, 0.225)
+MEAN = (103.53, 116.28, 123.675)  # of BGR, 0 to 255
+STD = (1, 1, 1)
 MAX_PIXELS = 64_000_000  # larger images are refused before they are decoded
 
 
@@ -35,10 +35,10 @@ def accepts(H: int, W: int) -> bool:
 
 
 def to_input(image: Tensor) -> Tensor:
-    """What the network was made for, from uint8 [3, H, W]: RGB, 0 to 1, minus MEAN, over STD."""
+    """What the network was made for, from uint8 [3, H, W]: BGR, 0 to 255, minus MEAN, over STD."""
     mean = torch.tensor(MEAN).view(-1, 1, 1)
     std = torch.tensor(STD).view(-1, 1, 1)
-    return (image.float() / 255 - mean) / std
+    return (image.flip(0).float() - mean) / std
 
 
 @cache

@@ -59,13 +59,16 @@ from sampling import Picks, Samples, on_device
 from scoring import Tally, evaluate, scores
 
 # The recipe: what the command line does not say otherwise.
-EPOCHS = 50  # passes over the training set
-BATCH_SIZE = 8  # images a step, all processes together
+MAX_STEPS = 90_000  # optimizer steps
+BATCH_SIZE = 16  # images a step, all processes together
 CROP = None  # whole images
-LR = 0.01  # base learning rate
+LR = 0.02  # base learning rate
 MOMENTUM = 0.9  # share of the last update kept
 WEIGHT_DECAY = 0.0001  # L2 penalty
-POWER = 0.9  # of the decay to zero
+DROP_AT = (60_000, 80_000)  # steps
+GAMMA = 0.1  # factor of a drop
+WARMUP_STEPS = 1_000  # of linear growth to the rate of the schedule
+WARMUP_FACTOR = 0.001  # share of it at step 0
 
 # A trial, `--data synthetic`: small enough for a laptop.
 TRIAL_CROP = (128, 128)
@@ -130,8 +133,9 @@ def rate(text: str) -> float:
 
 
 def decay(step: int, steps: int) -> float:
-    """Factor of the learning rate at a step: polynomial to zero."""
-    return (1 - step / steps) ** POWER
+    """Factor of the learning rate at a step: dropped by GAMMA at DROP_AT, steps."""
+    growth = WARMUP_FACTOR + (1 - WARMUP_FACTOR) * step / WARMUP_STEPS
+    return min(1.0, growth) * GAMMA ** sum(step >= drop for drop in DROP_AT)
 
 
 def settle(args: argparse.Namespace) -> None:
@@ -141,8 +145,8 @@ def settle(args: argparse.Namespace) -> None:
         args.batch_size = args.batch_size or TRIAL_BATCH_SIZE
         if not args.epochs:
             args.max_steps = args.max_steps or TRIAL_STEPS
-    if not args.max_steps:
-        args.epochs = args.epochs or EPOCHS
+    if not args.epochs:
+        args.max_steps = args.max_steps or MAX_STEPS
     args.crop = tuple(args.crop) if args.crop else CROP
     if args.data != "synthetic":
         args.resize = args.resize or RESIZE
