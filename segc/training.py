@@ -138,13 +138,19 @@ def _check_classes(checked: Checked, facts: Facts, report: Report) -> None:
 
 
 def _check_crop(checked: Checked, facts: Facts, report: Report) -> None:
-    crop = checked.graph.recipe.get("crop")
+    recipe, fixed = checked.graph.recipe, [facts.height, facts.width]
+    resize = recipe.get("resize")
+    if resize and all(isinstance(side, int) for side in fixed) and resize["size"] != fixed:
+        text = f"the network takes images of {fixed[0]} x {fixed[1]} alone"
+        place = loc_of(recipe, "resize", checked.graph.loc)
+        report.error("SEG605", text, place, hint=f"`{{size: {fixed}}}`, or leave it out")
+    crop = recipe.get("crop")
     if not crop:
         return
     nearest = accepted_crop(facts.domain, facts, *crop)
     if list(nearest) != list(crop):
         text = f"the network does not take crops of {crop[0]} x {crop[1]}"
-        place = loc_of(checked.graph.recipe, "crop", checked.graph.loc)
+        place = loc_of(recipe, "crop", checked.graph.loc)
         report.error("SEG605", text, place, hint=f"the next size it takes is {list(nearest)}")
 
 

@@ -12,7 +12,7 @@ from segc.check import Checked
 from segc.dim import Domain, symbol
 from segc.emit.harness import harness_files
 from segc.ir import Graph, Input, Ref
-from segc.types import Tensor
+from segc.types import Boxes, Tensor, Type
 
 LOSSES = {
     "cls": {"kind": "computed", "output": "loss_cls", "weight": 1.0},
@@ -158,9 +158,9 @@ def found_by(
     masks: bool = True,
     points: int = 0,
     rois: bool = False,
+    inclusive: bool = False,
     recipe: Mapping[str, Any] | None = None,
     image: tuple[int | str, ...] = ("N", 3, "H", "W"),
-    outputs: Mapping[str, str | None] | None = None,
 ) -> Checked:
     """A checked graph with the inputs, outputs and losses of a network that finds objects."""
     n, g, d, r = (symbol(name) for name in "NGDR")
@@ -186,7 +186,12 @@ def found_by(
     }
     only: dict[str, str] = dict.fromkeys((v["output"] for v in losses.values()), "train")
     only |= dict.fromkeys(results, "test")
-    types = {Ref(name): Tensor(shape) for name, shape in {**shapes, **results}.items()}
+    types: dict[Ref, Type] = {
+        Ref(name): Tensor(shape) for name, shape in {**shapes, **results}.items()
+    }
+    for name in ("gt_boxes", "rois", "boxes"):
+        if inclusive and Ref(name) in types:
+            types[Ref(name)] = Boxes({**shapes, **results}[name], legacy=True)
     types |= {Ref(name): Tensor(()) for name, phase in only.items() if phase == "train"}
     domain = Domain()
     if not isinstance(height, int):

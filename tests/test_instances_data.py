@@ -160,6 +160,22 @@ def test_batches_are_padded_and_numbered(everything: SimpleNamespace) -> None:
     assert sampling.batch_of([small], (96, 96))["image"].shape == (1, 3, 96, 96)
 
 
+def test_boxes_that_end_with_their_last_pixel(tmp_path: Path) -> None:
+    """As Caffe's networks take and give them (`legacy`); an object of one pixel has no extent."""
+    found = load(emit_finder(tmp_path, found_by(masks=False, inclusive=True)))
+    objects = found.data.objects_of(torch.ones(1, 1, 1), torch.tensor([1]), torch.tensor([False]))
+    batch = found.sampling.batch_of([found.sampling.Sample(torch.ones(3, 8, 8), objects)])
+    assert batch["gt_boxes"].tolist() == [[0, 0, 0, 0, 0]]
+
+    def answer(image: Any, sizes: Any) -> dict[str, Any]:
+        boxes = torch.tensor([[0.0, 0, 0, 9, 19]])
+        return {"boxes": boxes, "labels": torch.tensor([1]), "scores": torch.tensor([0.5])}
+
+    batch = found.sampling.prepared(torch.zeros(3, 10, 20, dtype=torch.uint8), (20, 40))
+    given = found.detection.detect(answer, batch, (10, 20), (20, 40), torch.device("cpu"))
+    assert given.boxes.tolist() == [[0, 0, 5, 10]]
+
+
 def test_stand_in_proposals_cover_the_image(everything: SimpleNamespace) -> None:
     boxes = everything.sampling.grid(90, 120)
     assert (boxes[:, 2:] > boxes[:, :2]).all() and len(boxes) > 300

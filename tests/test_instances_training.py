@@ -20,6 +20,7 @@ Image = pytest.importorskip("PIL.Image")
 
 from harness_kit import Runner, checked, load, metrics, wait_for  # noqa: E402
 from instances_kit import OBJECT_RECIPE, emit_finder, found_by  # noqa: E402
+from spec_kit import fault, sound, spec, specs  # noqa: E402
 
 from segc.check import Checked  # noqa: E402
 from segc.diag import Report  # noqa: E402
@@ -38,13 +39,15 @@ EVERY_CHANGE = {
     "color_jitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.1},
     "blur": {"sigma": [0.5, 1], "probability": 0.5},
 }
-FIXED = {**OBJECT_RECIPE, "resize": {"short": None, "long": None, "size": [96, 96]}}
+FIXED = {**OBJECT_RECIPE, "resize": None}
+SIDES = {"short": None, "long": None, "size": None}
 MORE: dict[str, dict[str, Any]] = {
     "boxes": {"masks": False},
     "points": {"points": 17, "classes": 2, "masks": False},
     "other_points": {"points": 5, "rois": True},
     "proposals": {"masks": False, "rois": True, "classes": 2},
     "one_size": {"image": ("N", 3, 96, 96), "masks": False, "recipe": FIXED},
+    "inclusive": {"masks": False, "rois": True, "inclusive": True},
     "no_recipe": {"recipe": {}},
     "parts": {"recipe": {**OBJECT_RECIPE, "accumulate": 2, "clip_norm": 10}},
     "changed": {"points": 17, "rois": True, "recipe": {**OBJECT_RECIPE, "augment": EVERY_CHANGE}},
@@ -94,6 +97,27 @@ def test_losses_and_names_decide_what_is_learned() -> None:
     assert tuple(harness_files(given)) == TASKS["instances"].files
 
 
+def test_networks_of_one_size_get_images_of_it() -> None:
+    given = found_by(image=("N", 3, 96, 80), recipe=FIXED)
+    assert "RESIZE = (96, 80)" in harness_files(given)["inputs.py"]
+    assert "RESIZE = (800, 1333)" in harness_files(found_by(recipe={}))["inputs.py"]
+
+
+@pytest.mark.parametrize("text", ["{short: 9}", "{size: [9, 9], long: 9}", "{short: 9, long: 8}"])
+def test_sizes_of_a_recipe(text: str) -> None:
+    layers = "conv: {op: conv2d, out_channels: 3, kernel_size: 1}\n"
+    fault(spec(layers) + f"recipe: {{resize: {text}}}\n", "SEG603")
+
+
+def test_detectors_of_the_repository_have_scripts() -> None:
+    wanted = {"fast_rcnn_vgg16", "faster_rcnn_resnet50_fpn", "mask_rcnn_resnet50_fpn"}
+    wanted |= {"faster_rcnn_vgg16", "keypoint_rcnn_resnet50_fpn", "ssd300_vgg16", "yolov1"}
+    for path in specs():
+        if path.stem in wanted:
+            facts = facts_of(sound(str(path)))
+            assert facts is not None and facts.task == "instances", path
+
+
 def test_the_total_is_what_the_network_says() -> None:
     text = harness_files(found_by(masks=False))["losses.py"]
     assert 'return output["loss_cls"] + 0.5 * output["loss_box"]' in text
@@ -122,6 +146,9 @@ def test_recipes_are_checked() -> None:
         "`resize` means nothing for a network that labels pixels",
         "`iou_crop` means nothing for a network that labels pixels",
     ]
+    for resize in ({**SIDES, "short": 96, "long": 96}, {**SIDES, "size": [96, 90]}):
+        wrong = found_by(image=("N", 3, 96, 96), recipe={**OBJECT_RECIPE, "resize": resize})
+        assert problems(wrong) == ["the network takes images of 96 x 96 alone"]
     losses = {"own": {"kind": "computed", "output": "logits", "weight": 1.0}}
     assert problems(checked(losses=losses)) == [
         "loss `own`: `logits` has 4 axes, a loss that the network computes is one number"

@@ -14,6 +14,7 @@ from segc.check import Checked
 from segc.emit import augment_code, recipe_code, schedule_code
 from segc.emit.inference_code import inference_slots
 from segc.emit.input_code import class_slots, input_slots, size_slots
+from segc.emit.instance_code import completed_size
 from segc.emit.layouts_code import layouts_code
 from segc.emit.losses import arguments_of, border_weight, loss_slots, weighting
 from segc.emit.pieces import Code, import_line, prose
@@ -125,6 +126,8 @@ def complete_recipe(checked: Checked, facts: Facts) -> dict[str, Any]:
         recipe["augment"] = AUGMENT[facts.task]
         if facts.channels == 3:
             recipe["normalize"] = IMAGENET
+    if facts.task == "instances":
+        recipe["resize"] = completed_size(facts, recipe.get("resize"), bool(stated))
     if facts.task in ("patches", "classes") and not recipe.get("crop"):
         recipe["crop"] = list(_crop_for(facts, 224, 224))
     return recipe

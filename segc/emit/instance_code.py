@@ -12,6 +12,7 @@ from segc.facts import Facts
 _SIGMAS = (26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89)
 _MIRRORED = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 _OTHER_SIGMA = 0.05
+_USUAL = {"short": 800, "long": 1333, "size": None}
 _PADDED = 32  # as torchvision and Detectron pad batches
 _SPECS = (("box", "boxes"), ("mask", "masks"), ("keypoint", "keypoints"))
 
@@ -58,6 +59,15 @@ def kinds(facts: Facts) -> list[str]:
 def best_kind(facts: Facts) -> str:
     """What the best state of a run is chosen by: the most that is asked of the network."""
     return kinds(facts)[-1]
+
+
+def completed_size(
+    facts: Facts, resize: Mapping[str, Any] | None, stated: bool
+) -> Mapping[str, Any] | None:
+    """`resize` of the recipe: of a network of one size that size, without a recipe the usual."""
+    if isinstance(facts.height, int) and isinstance(facts.width, int):
+        return {"short": None, "long": None, "size": [facts.height, facts.width]}
+    return resize if stated else _USUAL
 
 
 def resize_option(recipe: Mapping[str, Any]) -> str:
