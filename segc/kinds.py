@@ -40,6 +40,8 @@ def described(value: Type, domain: Domain, rows: RowSets) -> str:
 def check_kinds(node: Node, operands: list[Type]) -> None:
     """Indices where a tensor is needed, and the other way round."""
     for i, operand in enumerate(operands):
+        if node.op.rowed and not isinstance(operand, Unknown) and not operand.shape:
+            raise Problem("SEG201", f"{node.op.name} reads rows, this is one number", operand=i)
         if _check_rowed(node, i, operand):
             continue
         wants_index = i < len(node.op.operands) and node.op.operands[i] in node.op.index_operands

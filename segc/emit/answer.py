@@ -61,8 +61,9 @@ class Answer:
         forward = self.forward
         given = {r: n for n, r in self.pairs if n in self.phases}
         for line in late:
-            ref = line.statement.unit.makes[0]
-            alone = len(forward.uses[ref]) == 1 and line.statement.unit.kind != "loop"
+            unit = line.statement.unit
+            ref = unit.makes[0]
+            alone = len(unit.makes) == len(forward.uses.get(ref, ())) == 1 and unit.kind != "loop"
             if ref in given and alone:
                 target = f"outputs[{literal(given.pop(ref))}] = "
                 yield from forward.commented(target, forward.doc(line.statement), 12, ref)

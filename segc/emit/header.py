@@ -172,10 +172,13 @@ def optional_args(plan: ClassPlan) -> dict[str, str]:
     first = plan.blueprint.first
     graph, inside = first.view.graph, first.scope.only if first.scope else None
     found: dict[str, str] = {}
-    for name, (_, ref) in zip(plan.arg_names, first.args, strict=True):
+    last = plan.is_top  # a default needs defaults behind it
+    for name, (_, ref) in reversed(list(zip(plan.arg_names, first.args, strict=True))):
         source = graph.inputs.get(ref.node) or graph.by_name[ref.node]
-        if source.only is not None and source.only != inside:
-            found[name] = " | None = None" if plan.is_top else " | None"
+        given = source.only is None or source.only == inside
+        last = last and not given
+        if not given:
+            found[name] = " | None = None" if last else " | None"
     return found
 
 

@@ -172,8 +172,8 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     half = (boxes[:, 3:] - boxes[:, 1:3]) * 0.5 * growth
     fitted = fit_masks(padded, torch.cat([center - half, center + half], dim=1), size)
     pasted = masks.new_zeros(len(masks), 1, *size)
-    for image, (mask, (x1, y1, x2, y2)) in zip(pasted[:, 0], fitted, strict=True):
-        image[y1:y2, x1:x2] = mask
+    for row, (mask, (x1, y1, x2, y2)) in enumerate(fitted):
+        pasted[row, 0, y1:y2, x1:x2] = mask
     return pasted
 ''',
         ),
