@@ -14,6 +14,7 @@ from segc.ops import (
     dropout,
     fused,
     fused_unpool,
+    gradient,
     image,
     keypoints,
     local,
@@ -41,8 +42,8 @@ from segc.ops import (
 
 FAMILIES = (
     conv, pool, unpool, resize, norm, act, dropout, merge, crop, pad, shape, shuffle, image, basic,
-    priors, boxes, select, assign, sampling, rows, region, warp, masks, cascade, keypoints,
-    local, recurrent, row_losses, yolo, yolo_loss, points,
+    priors, boxes, select, assign, sampling, rows, gradient, region, warp, masks, cascade,
+    keypoints, local, recurrent, row_losses, yolo, yolo_loss, points,
 )  # fmt: skip
 WITHOUT_NAMES = (fused, fused_unpool)  # optimisations and transforms put them in
 

@@ -8,7 +8,7 @@ from segc.code import Call, X
 from segc.dim import DimLike, text
 from segc.op import Need, Operand, Problem, attr, op
 from segc.ops import assign_code as code
-from segc.ops.boxes import image_sizes, same_geometry
+from segc.ops.boxes import image_sizes, in_frame, same_geometry
 from segc.ops.common import sizes as printed
 from segc.ops.rows import RowOp, same_rows
 from segc.types import Boxes, Match, Tensor
@@ -102,6 +102,28 @@ class MatchBoxes(RowOp):
         }
         defaults = {name: None if name == "sizes" else False for name in given} | {"floor": 0.0}
         return Call("match_boxes", (X(0), X(1), self.high, self.below), given, defaults)
+
+
+@op("inside")
+class Inside(RowOp):
+    """Which boxes do not cross the border of their image: 1 for those, 0 for others.
+
+    y[r] = 1 if 0 <= x1, x2 <= width and 0 <= y1, y2 <= height (less 1 for inclusive pixels)
+    boxes: [R, 5], sizes: [N, 2] -> int [R]
+    """
+
+    operands = ("boxes", "sizes")
+    kinds = {"boxes": "boxes"}
+    helpers = (code.ARE_INSIDE,)
+
+    def infer(self, need: Need, boxes: Boxes, sizes: Tensor) -> Tensor:
+        in_frame(self.name, boxes, "image")
+        image_sizes(need, self.name, boxes, sizes)
+        return Tensor((boxes.shape[0],), "int")
+
+    def expr(self, boxes: Boxes, sizes: Tensor) -> Call:
+        how = {"legacy": boxes.legacy}
+        return Call("are_inside", (X(0), X(1)), how, {"legacy": False})
 
 
 @op("max_overlaps")

@@ -35,6 +35,19 @@ def boxes_inside(boxes: Tensor, size: Tensor, legacy: bool = False) -> Tensor:
     return (boxes[:, :2] >= 0).all(1) & (boxes[:, 2:] <= last).all(1)
 ''',
 )
+ARE_INSIDE = Helper(
+    "are_inside",
+    '''\
+def are_inside(boxes: Tensor, sizes: Tensor, legacy: bool = False) -> Tensor:
+    """1 for each of the boxes [R, 5] that does not cross the border of its image, else 0: [R].
+
+    sizes: heights and widths [N, 2]; legacy: corners are pixels that belong to the box
+    """
+    last = (sizes.to(boxes.dtype).flip(1) - int(legacy))[boxes[:, 0].long()]
+    inside = (boxes[:, 1:3] >= 0).all(1) & (boxes[:, 3:] <= last).all(1)
+    return inside.long()
+''',
+)
 MATCH_OVERLAPS = Helper(
     "match_overlaps",
     '''\

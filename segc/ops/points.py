@@ -242,12 +242,15 @@ class BestClasses(RowOp):
         Helper(
             "best_classes",
             '''\
-def best_classes(scores: Tensor, k: int, first: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def best_classes(
+    scores: Tensor, k: int, first: int = 1, skip: int = 0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The k best columns of each row of scores [R, C]: rows, scores, columns and labels, [R * k].
 
-    first: the label of the first column.
+    first: the label of the first column; skip: columns at the start that do not count.
     """
-    best, columns = scores.topk(k, dim=1)
+    best, columns = scores[:, skip:].topk(k, dim=1)
+    columns = columns + skip
     rows = torch.arange(len(scores), device=scores.device).repeat_interleave(k)
     return rows, best.flatten(), columns.flatten(), columns.flatten() + first
 ''',
@@ -256,6 +259,7 @@ def best_classes(scores: Tensor, k: int, first: int = 1) -> tuple[Tensor, Tensor
 
     k: int = attr("how many of each row", 1, min=1)
     first: int = attr("label of the first column", 1, min=0)
+    skip: int = attr("columns at the start that do not count: 1 for the background's", 0, min=0)
 
     @property
     def ports(self) -> tuple[str, ...]:
@@ -263,7 +267,7 @@ def best_classes(scores: Tensor, k: int, first: int = 1) -> tuple[Tensor, Tensor
 
     def infer(self, need: Need, scores: Tensor) -> tuple[Type, ...]:
         ranked(scores, self.name, (2,), "a score for each class, [R, C]")
-        number = known(scores.shape[1], self.name, "classes")
+        number = known(scores.shape[1], self.name, "classes") - self.skip
         if self.k > number:
             message = f"the {self.k} best of {number} classes"
             raise Problem("SEG210", message, attr="k")
@@ -272,7 +276,8 @@ def best_classes(scores: Tensor, k: int, first: int = 1) -> tuple[Tensor, Tensor
         return Pick((rows,), scores.shape[0]), Tensor((rows,)), whole, whole
 
     def expr(self, scores: Tensor) -> Call:
-        return Call("best_classes", (X(0), self.k), {"first": self.first}, {"first": 1})
+        how = {"first": self.first, "skip": self.skip}
+        return Call("best_classes", (X(0), self.k), how, {"first": 1, "skip": 0})
 
     @property
     def style(self) -> Style:
