@@ -14,7 +14,7 @@ def total_loss(output: dict[str, Tensor]) -> Tensor:
     """The sum of the losses, each times its factor: what training minimises."""
     total = 0.1 * output["loss_rpn_objectness"]
     total = total + 0.05 * output["loss_rpn_box"]
-    total = total + 5e-5 * output["loss_pull"]
+    total = total + 2.5e-5 * output["loss_pull"]
     total = total + 0.1 * output["loss_objectness"]
     total = total + 0.1 * output["loss_box"]
     total = total + output["loss_caption"]

@@ -31,12 +31,15 @@ from torch import Tensor
 __all__ = ["LocalizationVGG16", "VGG16Conv", "FcHead", "Guesses"]
 
 
-def best_classes(scores: Tensor, k: int, first: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def best_classes(
+    scores: Tensor, k: int, first: int = 1, skip: int = 0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The k best columns of each row of scores [R, C]: rows, scores, columns and labels, [R * k].
 
-    first: the label of the first column.
+    first: the label of the first column; skip: columns at the start that do not count.
     """
-    best, columns = scores.topk(k, dim=1)
+    best, columns = scores[:, skip:].topk(k, dim=1)
+    columns = columns + skip
     rows = torch.arange(len(scores), device=scores.device).repeat_interleave(k)
     return rows, best.flatten(), columns.flatten(), columns.flatten() + first
 
