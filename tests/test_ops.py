@@ -415,6 +415,8 @@ def test_example_shapes_cover_their_operands() -> None:
     for cls in REGISTRY.values():
         for example in cls.examples:
             assert isinstance(example, Example)
+            if cls.rowed:
+                continue  # rows_kit gives them theirs
             count = len(cls.operands) + len(cls(**example.attrs).extra)
             starred = cls.operands[-1:] == ("*xs",)
             assert len(example.shapes) >= 2 if starred else len(example.shapes) == count
