@@ -8,44 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from assign_kit import drawn, matched
+from rows_kit import boxes, made, match, rows, run, tensor
 from torch import Tensor
-from torchvision.models.detection._utils import (
-    Matcher,
-    SSDMatcher,
-)
+from torchvision.models.detection._utils import Matcher, SSDMatcher
 from torchvision.ops import box_iou
 
-import segc.ops  # noqa: F401
 from segc.emit.audit import audit
-from segc.op import REGISTRY, Problem
+from segc.op import Problem
+from segc.ops import REGISTRY
 from segc.types import Match
-from tests.rows_kit import boxes, made, match, rows, run, tensor
 
-OPERATORS = ("match", "max_overlaps", "matched_labels", "matched_boxes", "matched", "positives")
-
-
-def drawn(count: int, images: int, seed: int, whole: bool = False, size: int = 64) -> Tensor:
-    """Boxes in images of this size, rows of an image together."""
-    g = torch.Generator().manual_seed(seed)
-    corner = torch.rand(count, 2, generator=g, dtype=torch.float64) * size * 0.7 - 4
-    extent = torch.rand(count, 2, generator=g, dtype=torch.float64) * size * 0.5 + 2
-    image = torch.randint(images, (count, 1), generator=g).sort(0).values.double()
-    found = torch.cat([image, corner, corner + extent], 1)
-    return found.round() if whole else found
-
-
-def per_image(values: Tensor, image: Tensor, n: int) -> list[Tensor]:
-    return [values[image == i] for i in range(n)]
-
-
-def matched(a: Tensor, gt: Tensor, legacy: bool = False, sizes: Any = None, **attrs: Any) -> Tensor:
-    values, types = [a, gt], [boxes("R", legacy), boxes("G", legacy)]
-    if sizes is not None:
-        values, types = [*values, sizes], [*types, tensor(len(sizes), 2)]
-        attrs["inside"] = "sizes"
-    found = run("match", values, types, **attrs)
-    assert isinstance(found, Tensor)
-    return found
+OPERATORS = (
+    "match",
+    "max_overlaps",
+    "matched_labels",
+    "matched_boxes",
+    "matched",
+    "positives",
+    "inside",
+)
 
 
 # --- torchvision's rules ---------------------------------------------------------------------
@@ -134,6 +116,17 @@ def test_anchors_of_py_faster_rcnn(seed: int) -> None:
     found = matched(a, gt, True, SIZES, **attrs)
     assert found.tolist() == want
     assert -2 in want and -1 in want and max(want) >= 0
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_boxes_inside_their_image(legacy: bool) -> None:
+    a = drawn(90, 3, 0, whole=True)
+    a[0] = torch.tensor([0.0, 0, 0, 60, 64])  # as large as the image
+    types: list[Any] = [boxes("R", legacy), tensor(3, 2)]
+    found = run("inside", [a, SIZES], types)
+    want = [int(within(box, SIZES[int(box[0])], legacy)) for box in a]
+    assert found.tolist() == want and want[0] == (not legacy)
+    assert run("inside", [a[:0], SIZES], types).tolist() == []
 
 
 def test_an_object_that_no_anchor_overlaps_takes_all_that_overlap_nothing() -> None:

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from assign_kit import drawn, matched, per_image
+from rows_kit import NAMESPACE, boxes, build, made, match, rows, run, tensor
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
-import segc.ops  # noqa: F401
 from segc.emit.audit import audit
-from segc.op import REGISTRY, Problem
-from tests.op_torch import NAMESPACE
-from tests.rows_kit import boxes, build, made, match, rows, run, tensor
-from tests.test_assign import drawn, matched, per_image
+from segc.op import Problem
+from segc.ops import REGISTRY
 
 NAMESPACE.setdefault("math", math)
 OPERATORS = ("sample", "hard_negatives", "assigned", "positive_shares")
