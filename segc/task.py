@@ -13,12 +13,24 @@ _COLOURS = ("color_jitter", "blur")
 _BOXES = ("shorts", "expand", "iou_crop")  # what objects are cut out and placed by
 # What means nothing for a task: keys of the recipe, keys of its `augment`.
 _FOREIGN: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "labels": ("a network that labels pixels", ("patches", "resize"), ("resized_crop", *_BOXES)),
-    "patches": ("a patch classifier", ("inference", "resize"), (*_WARPS, "resized_crop", *_BOXES)),
-    "classes": ("a classifier of images", ("inference", "patches", "resize"), (*_WARPS, *_BOXES)),
+    "labels": (
+        "a network that labels pixels",
+        ("patches", "resize", "estimators"),
+        ("resized_crop", *_BOXES),
+    ),
+    "patches": (
+        "a patch classifier",
+        ("inference", "resize", "estimators"),
+        (*_WARPS, "resized_crop", *_BOXES),
+    ),
+    "classes": (
+        "a classifier of images",
+        ("inference", "patches", "resize", "estimators"),
+        (*_WARPS, *_BOXES),
+    ),
     "stacks": (
         "a network that reads focal stacks",
-        ("inference", "patches", "classes", "resize"),
+        ("inference", "patches", "classes", "resize", "estimators"),
         (*_WARPS, *_COLOURS, "resized_crop", *_BOXES),
     ),
     "instances": (

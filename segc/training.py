@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from segc.check import Checked
-from segc.diag import Report
+from segc.diag import Report, did_you_mean
 from segc.facts import Facts, accepted_crop, facts_of
 from segc.inference import check_inference
 from segc.ir import Graph
@@ -28,6 +28,7 @@ def check_training(checked: Checked, report: Report) -> None:
     facts = facts_of(checked)
     graph = checked.graph
     _check_outputs(checked, facts, report)
+    _check_estimators(graph, facts, report)
     if facts is None:
         return
     check_task(graph.recipe, facts.task, report)
@@ -198,6 +199,23 @@ def _check_accumulate(graph: Graph, report: Report) -> None:
         place = loc_of(graph.recipe, "accumulate", graph.loc)
         text = "some losses are sums over pixels, others are averages: parts of a batch do not add"
         report.error("SEG621", text, place, hint="give all losses one `reduction`")
+
+
+def _check_estimators(graph: Graph, facts: Facts | None, report: Report) -> None:
+    """Estimators read outputs, and look at regions that come from elsewhere."""
+    estimators = graph.recipe.get("estimators") or {}
+    for name, values in estimators.items():
+        if values and values["features"] not in graph.outputs:
+            place = loc_of(graph.recipe, f"estimators.{name}.features", graph.loc)
+            text = f"`{name}` reads `{values['features']}`, which is not an output"
+            near = did_you_mean(values["features"], graph.outputs)
+            hint = near or f"outputs: {', '.join(graph.outputs)}"
+            report.error("SEG602", text, place, hint=hint)
+    finds = facts is not None and facts.task == "instances"
+    if estimators and (facts is None or (finds and "rois" not in graph.inputs)):
+        place = loc_of(graph.recipe, "estimators", graph.loc)
+        text = "estimators are for networks that find objects in regions given as an input `rois`"
+        report.error("SEG623", text, place, hint="leave `estimators` out")
 
 
 def parameter_names(checked: Checked) -> Iterable[str]:

@@ -83,6 +83,8 @@ def harness_files(checked: Checked) -> dict[str, str]:
     names = [*TASKS[facts.task].files]
     if facts.task == "labels":
         names += [name for name, slot in OPTIONAL.items() if slots[slot]]
+    if slots.get("estimators"):
+        names.append("estimators.py")
     return {name: _render(name, slots, facts.task) for name in names}
 
 

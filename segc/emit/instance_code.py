@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from segc.emit.estimator_code import estimator_slots
 from segc.emit.pieces import Code, block, import_line, prose
 from segc.facts import Facts
 
@@ -36,6 +37,7 @@ def instance_slots(facts: Facts, recipe: Mapping[str, Any]) -> dict[str, Any]:
         **_input_slots(facts, recipe),
         **_import_slots(facts, recipe, asked),
         **_word_slots(facts),
+        **estimator_slots(recipe.get("estimators") or {}),
         "keypoints": Code(str(facts.points)),
         "sigmas": _sigmas(facts.points),
         "mirrored_points": Code(_mirrored(facts.points)),

@@ -236,6 +236,28 @@ INFERENCE: dict[str, Field] = {
         choices=("probabilities", "log_probabilities"),
     ),
 }
+ESTIMATORS: dict[str, Field] = {
+    "svm": Field(
+        "section",
+        "a linear SVM for each class, objects against regions that overlap them little",
+        fields={
+            "features": Field("identifier", "output with the values of each region, [R, D]"),
+            "c": Field("number", "weight of the errors", 1e-3, above=0),
+            "bias": Field("number", "the constant beside the values", 10.0, above=0),
+            "positive_weight": Field("number", "factor of the errors on objects", 2.0, above=0),
+            "length": Field("number", "what features are scaled to, on average", 20.0, above=0),
+            "overlap": Field("number", "negatives overlap objects by less", 0.3, above=0, max=1),
+        },
+    ),
+    "box_regressor": _section(
+        "for each class ridge regressions that move a region to its object",
+        features=Field("identifier", "output with the values of each region, [R, D]"),
+        ridge=Field("number", "penalty on the weights", 1000.0, above=0),
+        length=Field("number", "what features are scaled to, on average", 20.0, above=0),
+        overlap=Field("number", "regions overlap their object by more", 0.6, min=0, max=1),
+        rows=Field("int", "regions of a class that are kept in memory at most", 5000, min=1),
+    ),
+}
 _LENGTH = {
     "max_steps": Field("int", "length of the training, optimizer steps", None, min=1),
     "epochs": Field("int", "length of the training, passes over the training set", None, min=1),
@@ -342,6 +364,12 @@ RECIPE: dict[str, Field] = {
     "classes": Field("names", "names of the classes, in the order of their ids", None),
     "inference": Field(
         "section", "what eval.py and predict.py offer beyond one pass", None, fields=INFERENCE
+    ),
+    "estimators": Field(
+        "section",
+        "finding objects: what is fitted to the network's answers afterwards (estimators.py)",
+        None,
+        fields=ESTIMATORS,
     ),
 }
 RECIPE["cases"] = Field(
