@@ -31,3 +31,20 @@ def matched(a: Tensor, gt: Tensor, legacy: bool = False, sizes: Any = None, **at
     found = run("match", values, types, **attrs)
     assert isinstance(found, Tensor)
     return found
+
+
+def values(*shape: int, seed: int = 0, grad: bool = True) -> Tensor:
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=g, dtype=torch.float64).requires_grad_(grad)
+
+
+def gradients(loss: Tensor, *xs: Tensor) -> list[Tensor]:
+    found = torch.autograd.grad(loss, xs, allow_unused=True, retain_graph=True)
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(xs, found, strict=True)]
+
+
+def alike(got: Tensor, want: Tensor, *xs: Tensor) -> None:
+    """Two losses and their gradients are the same."""
+    torch.testing.assert_close(got, want)
+    for a, b in zip(gradients(got, *xs), gradients(want, *xs), strict=True):
+        torch.testing.assert_close(a, b)

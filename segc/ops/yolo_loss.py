@@ -77,6 +77,7 @@ def yolo_loss(
     boxes: [G, 5] in images of this height and width, labels: [G], classes from 1
     rescore: the confidence of a box is to be its overlap with the object, not 1
     """
+    x = x.to(torch.promote_types(x.dtype, boxes.dtype))  # half precision is too coarse for places
     cells = side * side
     classes = x.shape[1] // cells - 5 * per_cell
     parts = [cells * classes, cells * per_cell, cells * per_cell * 4]
