@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from segc.diag import Note
+from segc.diag import Note, listing
 from segc.ir import Ref, Scope
 from segc.loc import Loc
 from segc.read.names import check_identifier
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from segc.read.expand import Expander
 
 MODES = ("each", "share")
+MAX_LEVELS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +99,17 @@ def named_levels(decl: LayerDecl, path: str, frame: Frame, expander: Expander) -
     node = decl.keys["levels"]
     for name, (key, _) in decl.attrs.items():
         expander.report.error("SEG107", f"unknown key `{name}` in a pyramid", key.loc)
+    for name in sorted(decl.keys.keys() - {"levels"}):
+        message = f"a pyramid only names values, `{name}` says nothing of it"
+        hint = "give it to a layer that reads the pyramid, or to those that it names"
+        expander.report.error("SEG107", message, decl.keys[name].loc, hint=hint)
     if not isinstance(node, Mapping_) or not node.entries:
         message = f"`levels` names the levels of a pyramid, got {shown(node)}"
         expander.report.error("SEG103", message, node.loc, hint="for example {p2: a, p3: b}")
+        return BROKEN
+    if len(node.entries) > MAX_LEVELS:
+        message = f"{len(node.entries):,} levels, the limit is {MAX_LEVELS}"
+        expander.report.error("SEG313", message, node.loc)
         return BROKEN
     names, refs = [], []
     for key, item in node.entries:
@@ -214,7 +223,7 @@ def refuse(decl: LayerDecl, wired: Wired, path: str, expander: Expander) -> Valu
     loc = next(
         loc for v, loc in zip(wired.values, wired.locs, strict=True) if isinstance(v, Levels)
     )
-    message = f"`{decl.name}` reads a pyramid ({', '.join(levels.names)}), "
+    message = f"`{decl.name}` reads a pyramid ({listing(levels.names)}), "
     message += f"{decl.target or 'a group'} takes one value"
     hint = "`each: level` makes a layer a level, `share: level` applies one to all"
     expander.report.error("SEG316", message, loc, hint=hint, notes=_entrance(path, expander))

@@ -96,27 +96,31 @@ def _wrong_count(
 def _apply_scope(
     expander: Expander, target: Scope, decl: LayerDecl, path: str, wired: Wired, only: str | None
 ) -> Value:
+    if target.absent and wired.refs:  # it hands on what it reads first
+        first = wired.refs[0]
+        expander.scopes[path] = replace(target, path=path, inputs=(("x", first),), output=first)
+        return wired.values[0]
     if len(wired.refs) != len(target.inputs):
         _wrong_count(expander, decl, wired, len(target.inputs), target)
         return BROKEN
-    if target.absent:
-        first = wired.refs[0]
-        expander.scopes[path] = replace(target, path=path, inputs=(("x", first),), output=first)
-        return first
     nodes, scopes = len(expander.nodes), len(expander.scopes)
     value = expander.expand_again(target.path, path, wired, only)
 
     def original(name: str) -> str:
         return target.path + name[len(path) :]
 
+    def inside(shared: str | None) -> bool:
+        """It is a layer of this application, which owns no weights itself."""
+        return shared is None or shared.startswith(f"{path}.")
+
     for node in list(islice(expander.nodes.values(), nodes, None)):
-        if node.shared is not None:
-            continue  # a `use` inside, which has seen to it
+        if not inside(node.shared):
+            continue  # a `use` of a layer outside, which has seen to it
         first_node = expander.nodes[original(node.name)]
         shared = first_node.shared or first_node.name
         expander.nodes[node.name] = replace(node, shared=shared, init={}, freeze=first_node.freeze)
     for scope in list(islice(expander.scopes.values(), scopes, None)):
-        if scope.shared is not None:
+        if not inside(scope.shared):
             continue
         first_scope = expander.scopes[original(scope.path)]
         shared = first_scope.shared or first_scope.path
