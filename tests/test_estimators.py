@@ -176,6 +176,36 @@ def test_svm_is_liblinears(estimators: Any) -> None:
         assert objective(weight + 0.003 * torch.randn(7).double()) >= least - 1e-7
 
 
+def test_svm_is_scikit_learns_with_the_recipes_numbers(estimators: Any) -> None:
+    """C 0.001, bias 10 and weight 2 of positives, and it separates what can be separated."""
+    svm = pytest.importorskip("sklearn.svm")
+    torch.manual_seed(0)
+    positives, negatives = torch.randn(40, 5) * 2 + 8, torch.randn(80, 5) * 2 - 8
+    found = estimators.fit_svm(positives, negatives)
+    direct = svm.LinearSVC(
+        C=1e-3,
+        loss="hinge",
+        intercept_scaling=10,
+        class_weight={1: 2},
+        random_state=0,
+        max_iter=10000,
+    ).fit(torch.cat([positives, negatives]).numpy(), [1] * 40 + [-1] * 80)
+    assert np.array_equal(found[:-1].numpy(), direct.coef_[0].astype(np.float32))
+    assert found[-1] == torch.tensor(direct.intercept_[0]).float()
+    assert (estimators.score(positives, found[None]) > 0).all()
+    assert (estimators.score(negatives, found[None]) < 0).all()
+
+
+def test_without_scikit_learn_the_package_is_named(
+    estimators: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "sklearn.svm", None)
+    with pytest.raises(estimators.Stop, match="pip install scikit-learn") as stopped:
+        estimators.fit_svm(torch.ones(2, 3), torch.zeros(2, 3))
+    assert stopped.value.status == 3
+
+
 def test_easy_negatives_are_forgotten_and_hard_ones_gathered(estimators: Any) -> None:
     pytest.importorskip("sklearn")
     torch.manual_seed(0)
