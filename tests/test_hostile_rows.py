@@ -14,7 +14,8 @@ JUNK = (
     "{p2: {}}", "{p2: a}", "{p2: [a]}", "{p2: null}", "{p2: p}", "{p2: nobody}", "{p2: 3}",
     "{p2: a.indices}", "{p2: a, p2: b}", "{p2: image}", "{p2: gt_boxes}", "level", "levels",
     "train", "test", "checkpoint", "{each: level}", "{train: 1}", "{train: 1, test: 2}",
-    "{train: x, test: 2}",     "{train: [1], test: 2}", "{train: null, test: null}", "{train: {train: 1}, test: 1}",
+    "{train: x, test: 2}", "{train: [1], test: 2}", "{train: null, test: null}",
+    "{train: {train: 1}, test: 1}",
     "{train: 1, test: 2, eval: 3}", "{test: -1, train: 9**9}",
 )  # fmt: skip
 SPEC = (
