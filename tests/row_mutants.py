@@ -31,7 +31,7 @@ Layers = dict[str, Any]
 def _file(path: Path) -> dict[str, Any]:
     spec: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     blocks: dict[str, Any] = {}
-    for library in spec.pop("use", ()):
+    for library in () if "extends" in spec else spec.pop("use", ()):
         used = _file((path.parent / library).resolve())
         blocks |= used.get("blocks", {})
         if "weights" in used:

@@ -292,6 +292,17 @@ def test_the_deploy_module_takes_no_ground_truth() -> None:
     assert checked.shape(Ref("last"))[1] == 5
 
 
+def test_inputs_of_training_come_last() -> None:
+    """Wherever they stand in the spec: outside training a call leaves them out."""
+    text = numbers(True)
+    lines = text.splitlines(keepends=True)
+    lines.insert(4, lines.pop(next(n for n, line in enumerate(lines) if "gt_boxes: {" in line)))
+    moved = "".join(lines)
+    assert moved.index("gt_boxes:") < moved.index("sizes:") and sorted(moved) == sorted(text)
+    assert list(sound(moved).graph.inputs) == ["image", "sizes", "gt_boxes"]
+    same(made(moved)[1].eval()(IMAGE, SIZES)["last"], deployed(moved)(IMAGE, SIZES)["last"])
+
+
 TRAINED_INPUT = BOXES.replace("BLOCKS\n", "").replace(
     "LIST", "truth: {op: large_enough, from: gt_boxes, min_side: 0.0, only: train}\n"
     "  rows: {op: gather, from: [truth, gt_boxes], only: train}\n"

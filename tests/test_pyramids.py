@@ -375,3 +375,12 @@ def test_levels_of_two_pyramids_are_paired_by_name() -> None:
     layers = "  turned: {levels: {p3: coarse, p2: fine}}\n"
     layers += "  sum: {op: add, from: [maps, turned], each: level}\n"
     fault(net(layers, "a: sum.p2, b: sum.p3"), "SEG316", "different levels: p2, p3 and p3, p2")
+
+
+def test_a_class_of_several_uses_may_give_five_axes() -> None:
+    """What its docstring says of sizes is about height and width, and no error beyond."""
+    blocks = "blocks: {more: {inputs: [x], layers: {conv: {op: conv2d, out_channels: 2, "
+    blocks += "kernel_size: 1}, y: {op: unsqueeze, dim: 1}}}}\n"
+    layers = "  first: {block: more, from: fine}\n  second: {block: more, from: coarse}\n"
+    source, _ = made(net(layers, "a: first, b: second", blocks))
+    assert source.count("class More") == 1

@@ -131,7 +131,7 @@ class Shapes:
                 words.append("N")
             elif axis == 1 and all(isinstance(s, int) for s in sizes):
                 words.append(self._count(sizes, True) or "?")
-            elif base is None or len(base[0]) != 4 or axis < 2:
+            elif base is None or len(base[0]) != 4 or axis not in (2, 3):
                 words.append(
                     str(sizes[0]) if constant(sizes) and isinstance(sizes[0], int) else "?"
                 )

@@ -51,6 +51,7 @@ Entries = Mapping[str, tuple[Scalar, YNode]]
 
 
 def read_inputs(node: YNode, env: Mapping[str, Any], report: Report) -> dict[str, Input]:
+    """The inputs by name; those of training last, since outside it a call leaves them out."""
     mapping = as_mapping(node, "`inputs`", report)
     found: dict[str, Input] = {}
     if mapping is not None and len(mapping.entries) > MAX_INPUTS:
@@ -62,7 +63,7 @@ def read_inputs(node: YNode, env: Mapping[str, Any], report: Report) -> dict[str
         found[key.text] = _input(key, value, env, report)
     if mapping is not None and not mapping.entries:
         report.error("SEG104", "`inputs` is empty", mapping.loc, hint="image: [N, 3, H, W]")
-    return found
+    return dict(sorted(found.items(), key=lambda item: item[1].only is not None))
 
 
 def _input(key: Scalar, value: YNode, env: Mapping[str, Any], report: Report) -> Input:
